@@ -1,0 +1,212 @@
+"""What each verb of a plan does: calls the provider, the store or the provisioner, and records what came of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from envup import children, content
+from envup import spec as specs
+from envup.changes import once
+from envup.errors import EnvupError
+from envup.events import Emit
+from envup.image import Image
+from envup.images.store import Store
+from envup.machine import Machine
+from envup.model import Environment, MachineSpec, Step
+from envup.observe import Observed
+from envup.plan import Action
+from envup.plugins import Host
+from envup.probe import wait_until_ready
+from envup.provider import Instance, Provider, Resize, Suspend
+from envup.provisioner import StepContext, StepFailed
+from envup.state.identity import Identity
+from envup.state.records import MachineRecord, State, StepRecord
+
+FORMAT = "1"
+"""Value of the label `envup.format`."""
+
+
+class Actions:
+    """Carries out the actions of one plan. `logs` is the directory of this environment's step logs."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        environment: Environment | None,
+        observed: Observed,
+        providers: Callable[[str], Provider],
+        plugins: Host,
+        state: State,
+        images: Store,
+        logs: Path,
+        emit: Emit,
+        grace: float,
+    ) -> None:
+        self._identity, self._environment, self._providers = identity, environment, providers
+        self._plugins, self._state, self._images = plugins, state, images
+        self._logs, self._emit, self._grace = logs, emit, grace
+        self._instances = {name: seen.instance for name, seen in observed.machines.items()}
+        self._strays = {(seen.provider, seen.instance.machine): seen.instance for seen in observed.strays}
+        self._made: dict[str, Image] = {}
+        self._lock = threading.Lock()
+        self._redact = environment.secret_values() if environment else frozenset()
+
+    def perform(self, action: Action) -> None:
+        """Carry out one action. Errors: `EnvupError`."""
+        verbs: Mapping[str, Callable[[Action], None]] = {
+            "image": self._image,
+            "create": self._create,
+            "start": self._start,
+            "stop": self._stop,
+            "resume": self._resume,
+            "update": self._update,
+            "destroy": self._destroy,
+            "provision": self._provision,
+            "ready": self._ready,
+        }
+        verbs[action.verb](action)
+
+    def _image(self, action: Action) -> None:
+        self._made[action.machine] = self._images.ensure(
+            self._spec(action).image, self._emit, action=action.id, machine=action.machine
+        )
+
+    def _create(self, action: Action) -> None:
+        spec, provider, image = self._spec(action), self._providers(action.provider), self._made[action.machine]
+        summary = specs.summary(spec, self._identity.salt)
+        labels = {
+            "envup.environment": self._identity.id,
+            "envup.machine": spec.name,
+            "envup.project": str(self._identity.directory),
+            "envup.spec": specs.digest(summary),
+            "envup.image": image.digest,
+            "envup.format": FORMAT,
+        }
+        try:
+            instance = provider.create(spec, image, labels)
+        except BaseException:
+            self._undo(provider, spec.name)
+            raise
+        self._remember(action, instance)
+
+    def _undo(self, provider: Provider, machine: str) -> None:
+        for instance in provider.observe(self._identity.id):
+            if instance.machine == machine:
+                provider.destroy(instance)
+
+    def _start(self, action: Action) -> None:
+        instance = self._providers(action.provider).start(self._instances[action.machine], self._spec(action))
+        self._remember(action, instance)
+
+    def _stop(self, action: Action) -> None:
+        self._providers(action.provider).stop(self._instances[action.machine], grace=self._grace)
+
+    def _resume(self, action: Action) -> None:
+        provider = self._providers(action.provider)
+        if not isinstance(provider, Suspend):
+            raise EnvupError(f"provider {provider.name} reports a suspended machine and cannot resume it")
+        provider.resume(self._instances[action.machine])
+
+    def _update(self, action: Action) -> None:
+        provider, instance = self._providers(action.provider), self._instances[action.machine]
+        if isinstance(provider, Resize):
+            provider.resize(instance, self._spec(action))
+        self._remember(action, instance)
+
+    def _destroy(self, action: Action) -> None:
+        provider = self._providers(action.provider)
+        stray = self._strays.get((action.provider, action.machine)) if "@" in action.id else None
+        provider.destroy(stray or self._instances[action.machine])
+        if stray is None:
+            self._state.forget_machine(self._identity.id, action.machine)
+
+    def _ready(self, action: Action) -> None:
+        spec = self._spec(action)
+        assert spec.ready is not None, "the planner asks only for probes that are declared"
+        address = next(iter(self._instances[spec.name].addresses), "127.0.0.1")
+        with self._machine(action, spec) as machine:
+            wait_until_ready(spec.ready, machine, address)
+
+    def _provision(self, action: Action) -> None:
+        spec = self._spec(action)
+        step = spec.steps[action.step]
+        provisioner = self._plugins.provisioner(step.kind)()
+        context = StepContext(self._directory)
+        self._adopt(action)
+        position = next((place for place, other in enumerate(once(spec.steps)) if other.index == step.index), None)
+        if action.reset and position is not None:
+            self._state.forget_steps(self._identity.id, spec.name, position)
+        digest, files = content.note(provisioner.reads(step, context))
+        with self._machine(action, spec) as machine:
+            machine.announce(step.name, provisioner.describe(step))
+            try:
+                provisioner.run(step, machine, context)
+            except StepFailed as error:
+                error.log = str(self._log_path(action))
+                raise
+        if children.cancelled():
+            raise EnvupError(f"step '{step.name}' was interrupted")
+        if position is not None:
+            self._record(spec, step, position, digest, files)
+
+    def _record(self, spec: MachineSpec, step: Step, position: int, digest: str, files: Mapping[str, object]) -> None:
+        definition = specs.definition(step, self._identity.salt)
+        record = StepRecord(position, step.name, definition, digest, dict(files))
+        self._state.remember_step(self._identity.id, spec.name, self._instances[spec.name].id, record)
+
+    def _adopt(self, action: Action) -> None:
+        """Record a machine that is known only from its labels, so that its steps can be recorded."""
+        records = self._state.records(self._identity.id)
+        instance = self._instances[action.machine]
+        known = records.machines.get(action.machine)
+        if known is None or known.instance != instance.id:
+            self._remember(action, instance)
+
+    def _remember(self, action: Action, instance: Instance) -> None:
+        summary = specs.summary(self._spec(action), self._identity.salt)
+        with self._lock:
+            self._instances[action.machine] = instance
+        record = MachineRecord(action.provider, instance.id, summary)
+        self._state.remember_machine(self._identity.id, action.machine, record)
+
+    @contextmanager
+    def _machine(self, action: Action, spec: MachineSpec) -> Iterator[Machine]:
+        with self._log(action) as log:
+            yield Machine(
+                self._providers(action.provider),
+                self._instances[spec.name],
+                spec,
+                emit=self._emit,
+                action=action.id,
+                log=log,
+                redact=self._redact,
+            )
+
+    def _log_path(self, action: Action) -> Path:
+        return self._logs / f"{action.machine}.log"
+
+    @contextmanager
+    def _log(self, action: Action) -> Iterator[BinaryIO]:
+        path = self._log_path(action)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise EnvupError(f"cannot write the log {path}: {error.strerror}") from error
+        with file:
+            yield file
+
+    def _spec(self, action: Action) -> MachineSpec:
+        spec = self._environment.machine(action.machine) if self._environment else None
+        if spec is None:
+            raise EnvupError(f"machine '{action.machine}' is not in the Envfile")
+        return spec
+
+    @property
+    def _directory(self) -> Path:
+        return self._environment.directory if self._environment else self._identity.directory

@@ -1,0 +1,117 @@
+"""Running a plan: in parallel where its graph allows, journalled around each action, stopped in order by a signal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from types import FrameType
+
+from envup import children
+from envup.errors import EnvupError, InterruptedByUser
+from envup.events import Emit, Event
+from envup.plan import Action, Plan
+from envup.state.records import State
+
+_WORKERS = 4 * (os.cpu_count() or 1)
+"""Actions at a time: most of their time is spent waiting for a backend."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a plan: errors by action id, and the ids that were not tried since something before them failed."""
+
+    failed: dict[str, EnvupError] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether every action succeeded."""
+        return not (self.failed or self.skipped or self.interrupted)
+
+
+def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emit) -> Report:
+    """Carry `plan` out with `perform`. Call from the main thread with the environment's lock held. What fails stops
+    what waits for it and nothing else; an interrupt ends the programs that run and starts nothing more. Errors that
+    are no `EnvupError` are raised when the actions that run have ended."""
+    report = Report()
+    waiting = {action.id: action for action in plan.actions}
+    blockers = {action.id: set(action.after) & waiting.keys() for action in plan.actions}
+
+    def one(action: Action) -> None:
+        with _journalled(action, plan.environment, state, emit):
+            perform(action)
+
+    with _signals(), ThreadPoolExecutor(_WORKERS) as pool:
+        running: dict[Future[None], Action] = {}
+        while True:
+            for name in [name for name in waiting if not blockers[name] and not children.cancelled()]:
+                action = waiting.pop(name)
+                running[pool.submit(one, action)] = action
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                action = running.pop(future)
+                if _succeeded(action, future, report):
+                    for names in blockers.values():
+                        names.discard(action.id)
+    report.interrupted = children.cancelled()
+    for name, action in waiting.items():
+        report.skipped.append(name)
+        emit(Event("skipped", action.machine, name, ", ".join(sorted(blockers[name]))))
+    return report
+
+
+def _succeeded(action: Action, future: Future[None], report: Report) -> bool:
+    error = future.exception()
+    if error is None:
+        return True
+    if not isinstance(error, EnvupError):
+        raise error
+    report.failed[action.id] = error
+    return False
+
+
+@contextlib.contextmanager
+def _journalled(action: Action, environment: str, state: State, emit: Emit) -> Iterator[None]:
+    if children.cancelled():
+        raise InterruptedByUser("interrupted")
+    entry = state.begin(environment, action.machine, action.id.partition("/")[2])
+    emit(Event("started", action.machine, action.id, action.cause))
+    begun = time.monotonic()
+    try:
+        yield
+    except BaseException as error:
+        state.end(entry, "interrupted" if children.cancelled() else "failed")
+        if isinstance(error, EnvupError):
+            emit(Event("failed", action.machine, action.id, error.brief, _facts(error)))
+        raise
+    state.end(entry, "done")
+    emit(Event("finished", action.machine, action.id, data={"seconds": time.monotonic() - begun}))
+
+
+def _facts(error: EnvupError) -> dict[str, object]:
+    facts = {"details": error.details, "hint": error.hint}
+    return facts | {name: getattr(error, name) for name in ("command", "exit_code", "log") if hasattr(error, name)}
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """The first signal asks the programs that run to end, a second one ends them at once."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        children.cancel(signal.SIGKILL if children.cancelled() else signal.SIGTERM)
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,182 @@
+"""The verbs of the engine over one project: gather what is known, plan, check that the plan can be carried out,
+apply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from envup import content, planner
+from envup.errors import EnvupError, UsageError
+from envup.plan import Plan
+from envup.planner import Knowledge, Wish
+from envup.resolve import Resolver
+
+if TYPE_CHECKING:
+    from envup.apply import Report
+    from envup.model import Environment
+    from envup.observe import Observed
+    from envup.project import Project
+    from envup.state.records import Records
+
+
+class Engine:
+    """Plans for one project and carries them out. Use one a command, with the project's lock held for all that
+    changes."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._environment: Environment | None = None
+        self._observed: Observed | None = None
+
+    def plan_up(self, wish: Wish, *, provider: str | None = None) -> Plan:
+        """What brings the machines to what the Envfile says. Errors: `EnvfileError`, `RefusedError`, `UsageError`."""
+        environment, records = self._declared(provider)
+        self._require_known(wish.machines, [spec.name for spec in environment.machines])
+        plan = planner.plan_up(environment, self._knowledge(environment, records), wish)
+        self._preflight(plan, environment)
+        return plan
+
+    def plan_provision(self, machines: Sequence[str], only: str | None = None) -> Plan:
+        """The steps once more, on machines that run. Errors: as `plan_up`, and `UsageError` for one that does not
+        run."""
+        environment, records = self._declared(None)
+        names = [spec.name for spec in environment.machines]
+        self._require_known(machines, names)
+        known = self._knowledge(environment, records)
+        for name in machines or names:
+            seen = known.observed.machines.get(name)
+            if seen is None or seen.instance.state != "running":
+                raise UsageError(f"machine '{name}' does not run", hint=f"`env up {name}` starts it")
+        steps = [step.name for spec in environment.machines if spec.name in (machines or names) for step in spec.steps]
+        if only and only not in steps:
+            raise UsageError(f"there is no step '{only}'", hint=f"there are {', '.join(steps)}")
+        plan = planner.plan_provision(environment, known, machines, only)
+        self._preflight(plan, environment)
+        return plan
+
+    def plan_down(self, machines: Sequence[str], verb: str) -> Plan:
+        """What stops or destroys (`verb`) the machines that there are; the Envfile may be broken or gone."""
+        try:
+            environment = self.project.environment() if self.project.file else None
+        except UsageError:
+            environment = None
+        records = self.project.state.records(self.project.identity.id)
+        known = self._knowledge(environment, records)
+        declared = [spec.name for spec in environment.machines] if environment else []
+        self._require_known(machines, [*declared, *known.observed.machines])
+        name = environment.name if environment else self.project.directory.name
+        self._environment = environment
+        return planner.plan_down(environment, name, known, machines, verb)
+
+    def apply(self, plan: Plan, *, grace: float = 10.0) -> Report:
+        """Carry out a plan of this engine. Emits events; handles signals; returns what came of it."""
+        from envup.actions import Actions
+        from envup.apply import apply
+
+        project = self.project
+        assert self._observed is not None, "plan first"
+        actions = Actions(
+            identity=project.identity,
+            environment=self._environment,
+            observed=self._observed,
+            providers=project.provider,
+            plugins=project.plugins,
+            state=project.state,
+            images=project.images,
+            logs=project.log_directory,
+            emit=project.emit,
+            grace=grace,
+        )
+        name = self._environment.name if self._environment else project.directory.name
+        project.state.remember_environment(project.identity.id, name, project.directory, project.file)
+        report = apply(plan, actions.perform, project.state, project.emit)
+        self._close_journal(plan, report)
+        return report
+
+    def _close_journal(self, plan: Plan, report: Report) -> None:
+        """What an earlier command left open is settled for the machines that this one has dealt with."""
+        unsettled = {name.partition("/")[0] for name in (*report.failed, *report.skipped)}
+        for machine in {action.machine for action in plan.actions} - unsettled:
+            self.project.state.settle(self.project.identity.id, machine)
+
+    def _declared(self, provider: str | None) -> tuple[Environment, Records]:
+        project = self.project
+        records = project.state.records(project.identity.id)
+        resolver = Resolver(project.identity, records, project.provider, project.examine_providers)
+        self._environment = resolver.settle(project.environment(provider))
+        return self._environment, records
+
+    def _knowledge(self, environment: Environment | None, records: Records) -> Knowledge:
+        project = self.project
+        self._observed = project.observe(environment)
+        stale = {
+            (machine, step.position)
+            for machine, steps in records.steps.items()
+            for step in steps
+            if not content.unchanged(step.content, step.files)
+        }
+        return Knowledge(
+            project.identity.id,
+            self._observed,
+            records,
+            frozenset(stale),
+            self._touches,
+            self._can,
+            project.identity.salt,
+        )
+
+    def _touches(self, provider: str, key: str) -> str:
+        from envup.envfile.schema import touches
+
+        top, _, rest = key.partition(".")
+        own = self.project.provider(provider).touches
+        if key in own or top in own:
+            return own.get(key) or own[top]
+        if top == provider:
+            properties: dict[str, Any] = dict(self.project.plugins.info("provider", provider).manifest).get(
+                "properties", {}
+            )
+            return str(properties.get(rest, {}).get("x-apply", "recreate"))
+        return touches(top)
+
+    def _can(self, provider: str, ability: str) -> bool:
+        from envup.provider import Resize, Suspend
+
+        return isinstance(self.project.provider(provider), {"resize": Resize, "suspend": Suspend}[ability])
+
+    def _preflight(self, plan: Plan, environment: Environment) -> None:
+        """Refuse now what would fail later for a reason that is already known."""
+        from envup.project import lacks
+        from envup.provisioner import StepContext
+
+        for name in sorted({action.provider for action in plan.actions if action.verb == "create"}):
+            missing = lacks(self.project.provider(name))
+            if missing:
+                raise EnvupError(
+                    f"provider {name} is not usable here", details="\n".join(missing), hint="see `env doctor`"
+                )
+        context = StepContext(environment.directory)
+        for action in plan.actions:
+            if action.verb == "provision":
+                step = _machine(environment, action.machine).steps[action.step]
+                for path in self.project.plugins.provisioner(step.kind)().reads(step, context):
+                    if not path.exists():
+                        raise UsageError(
+                            f"{path} does not exist; step '{step.name}' of machine '{action.machine}' reads it"
+                        )
+
+    def _require_known(self, wanted: Sequence[str], known: Sequence[str]) -> None:
+        for name in wanted:
+            if name not in known:
+                from difflib import get_close_matches
+
+                close = get_close_matches(name, known, 1)
+                there = f"there are {', '.join(dict.fromkeys(known))}" if known else "there are none"
+                raise UsageError(
+                    f"there is no machine '{name}'", hint=f"did you mean '{close[0]}'?" if close else there
+                )
+
+
+def _machine(environment: Environment, name: str) -> Any:
+    return environment.machine(name)

@@ -1,0 +1,50 @@
+"""The contract of an image source, and an image as providers receive it.
+
+The hub form of an image is an uncompressed root file system tar, known by the SHA-256 of its bytes (`sha256:…`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from envup.events import Emit
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in the store. `archive` is the hub form, or None for the one image that has none: `host`, whose
+    `digest` is `host`. `architecture` is Debian's name of it (`amd64`, `i386`, `arm64`) or empty when not known."""
+
+    digest: str
+    archive: Path | None
+    architecture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchContext:
+    """What a source works with. `work` is an empty directory that is removed afterwards, whatever happens; `emit` takes
+    progress and output under the action that the engine runs."""
+
+    work: Path
+    emit: Emit
+
+
+class ImageSource(ABC):
+    """Turns a reference of the Envfile into the hub form."""
+
+    name: ClassVar[str]
+
+    def key(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What tells two references apart beside the options themselves (a local file's content), so that the store
+        can answer without fetching. Cheap. Errors: `EnvupError` when what is referred to is missing."""
+        return {}
+
+    @abstractmethod
+    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> str:
+        """Write the hub form to `archive` and return its architecture, or an empty string. On failure nothing that it
+        leaves behind is used. Errors: `EnvupError` with a remedy when a tool is missing, the network refuses, or
+        content does not fit its checksum."""

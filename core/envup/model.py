@@ -1,0 +1,124 @@
+"""What an Envfile declares, as frozen values. Only data lives here: no reading, no checking, no backend.
+
+Sizes are bytes, times are seconds, paths on the host are absolute; paths in a machine are POSIX strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+EMPTY: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReference:
+    """An image as the Envfile names it. `source` is the plugin's name (`debootstrap`, `tarball`, …), `options` its keys
+    after defaults; host paths in them are absolute."""
+
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits of a machine; None is unlimited. `cpus` in cores (0.5 is half of one), `memory` and `disk` in bytes,
+    `pids` counts processes and threads."""
+
+    cpus: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+    pids: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One forwarded port. `address` None is every address of the host; `host_port` 0 asks for a free one;
+    `protocol` is `tcp` or `udp`."""
+
+    machine_port: int
+    host_port: int
+    address: str | None = None
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host path seen inside a machine."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How to tell that a machine is ready: `kind` is `command`, `tcp` or `http`, `value` its argument as in the Envfile
+    (a shell line; a port; a mapping of `port`, `path`, `status`)."""
+
+    kind: str
+    value: Any
+    timeout: float = 60.0
+    interval: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of `provision:`. `kind` is the provisioner's name, `options` its value after that plugin's schema (a
+    string stays a string), `run` is `once`, `always` or `never`. `secrets` names the variables of `environment` whose
+    value came from outside the Envfile."""
+
+    index: int
+    name: str
+    kind: str
+    options: Any
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    run: str = "once"
+    secrets: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpec:
+    """One machine as declared. `provider` may be `auto` until it is resolved; `options` holds the keys of each
+    provider (`docker:`, `kvm:` …) by that provider's name; `depends_on` maps a machine to `started`, `ready` or
+    `provisioned`; `secrets` names the variables of `environment` whose value came from outside the Envfile."""
+
+    name: str
+    image: ImageReference
+    provider: str = "auto"
+    isolation: str | None = None
+    resources: Resources = Resources()
+    hostname: str = ""
+    user: str = "root"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    depends_on: Mapping[str, str] = field(default_factory=dict)
+    ready: Probe | None = None
+    steps: tuple[Step, ...] = ()
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
+    peers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """All machines of one Envfile, in the order of the file. `outside` lists paths that lead out of the project."""
+
+    name: str
+    directory: Path
+    file: Path
+    machines: tuple[MachineSpec, ...]
+    outside: tuple[str, ...] = ()
+
+    def machine(self, name: str) -> MachineSpec | None:
+        """The machine of that name, or None."""
+        return next((machine for machine in self.machines if machine.name == name), None)
+
+    def secret_values(self) -> frozenset[str]:
+        """Every value that came from outside the Envfile into an `environment:`; never to be shown or stored."""
+        holders = [holder for machine in self.machines for holder in (machine, *machine.steps)]
+        return frozenset(holder.environment[name] for holder in holders for name in holder.secrets)

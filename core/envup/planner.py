@@ -1,0 +1,294 @@
+"""From what is declared, observed and recorded to a plan. Pure functions: no backend, no file, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from envup import changes
+from envup.changes import Touches
+from envup.model import Environment, MachineSpec, Step
+from envup.observe import Observed, Seen
+from envup.plan import Action, Plan, action_id, in_order
+from envup.state.records import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What planning looks at beside the Envfile. `stale` are (machine, position) of recorded steps whose files changed;
+    `salt` keys the digests of secrets; `can` tells whether a provider has an ability (`resize`, `suspend`)."""
+
+    environment: str
+    observed: Observed
+    records: Records
+    stale: frozenset[tuple[str, int]]
+    touches: Touches
+    can: Callable[[str, str], bool]
+    salt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked `up` for. `machines` empty means all."""
+
+    machines: tuple[str, ...] = ()
+    provision: bool = True
+    recreate: bool = False
+    restart: bool = False
+    remove_orphans: bool = False
+
+
+def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
+    """What brings the machines to what the Envfile says."""
+    chosen = _with_dependencies(environment, wish.machines)
+    parts = [_Machine(spec, known, wish) for spec in environment.machines if spec.name in chosen]
+    for part in parts:
+        part.plan()
+    actions = [action for part in parts for action in part.actions]
+    actions += [_leftover(seen) for seen in known.observed.strays]
+    orphans = _orphans(environment, known.observed)
+    notes = [f"reaches outside the project: {path}" for path in environment.outside]
+    if wish.remove_orphans:
+        actions += [
+            Action(
+                action_id(name, "destroy"), name, "destroy", seen.provider, "is no longer in the Envfile", "recreate"
+            )
+            for name, seen in orphans.items()
+        ]
+    else:
+        notes += [
+            f"machine '{name}' is not in the Envfile: `env up --remove-orphans` or `env destroy {name}` removes it"
+            for name in orphans
+        ]
+    actions = _ordered_by_dependencies(environment, actions)
+    asks = tuple(ask for part in parts for ask in part.asks)
+    return Plan(environment.name, known.environment, in_order(actions), tuple(notes), asks)
+
+
+def plan_provision(environment: Environment, known: Knowledge, machines: Sequence[str], only: str | None) -> Plan:
+    """Run steps again on running machines: all but `never`, or the one named `only`. Machines must run."""
+    actions: list[Action] = []
+    for spec in environment.machines:
+        if machines and spec.name not in machines:
+            continue
+        seen = known.observed.machines[spec.name]
+        steps = [step for step in spec.steps if (step.name == only if only else step.run != "never")]
+        first = next((step.index for step in steps if step.run == "once"), -1)
+        previous: tuple[str, ...] = ()
+        for step in steps:
+            reset = not only and step.index == first
+            action = _step(spec, step, seen.provider, "was asked for", previous, reset=reset)
+            actions.append(action)
+            previous = (action.id,)
+    return Plan(environment.name, known.environment, in_order(_ordered_by_dependencies(environment, actions)))
+
+
+def plan_down(environment: Environment | None, name: str, known: Knowledge, machines: Sequence[str], verb: str) -> Plan:
+    """Stop or destroy what is observed, dependents first. `environment` None: the Envfile is broken or gone."""
+    verb_states = {"stop": ("running", "suspended"), "destroy": None}[verb]
+    chosen = {
+        machine: seen
+        for machine, seen in known.observed.machines.items()
+        if (not machines or machine in machines) and (verb_states is None or seen.instance.state in verb_states)
+    }
+    needs = {spec.name: spec.depends_on for spec in environment.machines} if environment else {}
+    order = [spec.name for spec in environment.machines] if environment else sorted(chosen)
+    actions = []
+    for machine in reversed([*(name for name in chosen if name not in order), *order]):
+        if machine in chosen:
+            after = tuple(action_id(other, verb) for other, wants in needs.items() if machine in wants)
+            actions.append(
+                Action(action_id(machine, verb), machine, verb, chosen[machine].provider, "was asked for", "", after)
+            )
+    if verb == "destroy":
+        actions += [
+            _leftover(seen) for seen in known.observed.strays if not machines or seen.instance.machine in machines
+        ]
+    return Plan(name, known.environment, in_order(actions))
+
+
+def _with_dependencies(environment: Environment, machines: Sequence[str]) -> frozenset[str]:
+    waiting = list(machines or (spec.name for spec in environment.machines))
+    chosen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        spec = environment.machine(name)
+        if spec is not None and name not in chosen:
+            chosen.add(name)
+            waiting.extend(spec.depends_on)
+    return frozenset(chosen)
+
+
+def _orphans(environment: Environment, observed: Observed) -> dict[str, Seen]:
+    names = {spec.name for spec in environment.machines}
+    return {name: seen for name, seen in observed.machines.items() if name not in names}
+
+
+def _leftover(seen: Seen) -> Action:
+    machine = seen.instance.machine
+    cause = f"is a remainder on provider {seen.provider}"
+    return Action(f"{machine}/destroy@{seen.provider}", machine, "destroy", seen.provider, cause)
+
+
+def _step(spec: MachineSpec, step: Step, provider: str, cause: str, after: tuple[str, ...], *, reset: bool) -> Action:
+    return Action(
+        action_id(spec.name, "provision", step.index),
+        spec.name,
+        "provision",
+        provider,
+        cause,
+        "provision",
+        after,
+        step.name,
+        step.index,
+        reset,
+    )
+
+
+class _Machine:
+    """The part of an `up` plan that concerns one machine."""
+
+    def __init__(self, spec: MachineSpec, known: Knowledge, wish: Wish) -> None:
+        self.spec, self.known, self.wish = spec, known, wish
+        self.actions: list[Action] = []
+        self.asks: list[str] = []
+
+    def plan(self) -> None:
+        seen = self.known.observed.machines.get(self.spec.name)
+        if seen is None:
+            self._make("does not exist")
+        elif remains := self._remains(seen):
+            self._destroy(seen, remains)
+            self._make("is made again")
+        else:
+            self._adjust(seen)
+
+    def _remains(self, seen: Seen) -> str:
+        unfinished = self.known.records.unfinished
+        if seen.instance.state == "broken":
+            return f"is broken: {seen.instance.reason}"
+        if (self.spec.name, "create") in unfinished:
+            return "its creation was cut short"
+        if (self.spec.name, "destroy") in unfinished:
+            return "its removal was cut short"
+        return ""
+
+    def _adjust(self, seen: Seen) -> None:
+        record = self.known.records.machines.get(self.spec.name)
+        change = changes.of_instance(self.spec, seen, record, self.known.touches, self.known.salt)
+        left = self._steps_left(seen)
+        rebuild = left.rebuild if self.wish.provision else ""
+        if change.level == "recreate" or rebuild or self.wish.recreate:
+            cause = change.cause if change.level == "recreate" else rebuild or "was asked for"
+            self.asks.append(f"machine '{self.spec.name}' would be made anew, losing what is in it: {cause}")
+            self._destroy(seen, cause)
+            self._make("is made again")
+            return
+        started = self._bring_up(seen, change)
+        self._provision(left if not (started and seen.instance.volatile) else self._all_steps())
+        self._await_ready()
+
+    def _bring_up(self, seen: Seen, change: changes.Change) -> bool:
+        """Whether the machine will be started."""
+        state, level = seen.instance.state, change.level
+        if level == "live" and not self.known.can(seen.provider, "resize") and _needs_backend(change):
+            level = "restart"
+        if state == "running" and (level == "restart" or self.wish.restart):
+            self._add("stop", seen.provider, change.cause or "was asked for", "restart")
+            self._add("start", seen.provider, change.cause or "was asked for", "restart")
+            return True
+        if state in ("created", "stopped"):
+            self._add("start", seen.provider, "; ".join(filter(None, (f"is {state}", change.cause))))
+            return True
+        if state == "suspended":
+            self._add("resume", seen.provider, "is suspended")
+        if change.keys:
+            self._add("update", seen.provider, change.cause, "live")
+        return False
+
+    def _make(self, cause: str) -> None:
+        provider = self.spec.provider
+        if not any(action.verb == "image" for action in self.actions):
+            self._add("image", provider, "is needed to make the machine")
+        self._add("create", provider, cause)
+        self._add("start", provider, cause)
+        self._provision(self._all_steps())
+        self._await_ready()
+
+    def _destroy(self, seen: Seen, cause: str) -> None:
+        self._add("image", self.spec.provider, "is needed to make the machine")
+        self._add("destroy", seen.provider, cause, "recreate")
+
+    def _provision(self, left: changes.StepsLeft) -> None:
+        for index in left.indexes if self.wish.provision else ():
+            step = next(step for step in self.spec.steps if step.index == index)
+            after = (self.actions[-1].id,) if self.actions else ()
+            action = _step(self.spec, step, self.spec.provider, left.causes[index], after, reset=index == left.reset)
+            self.actions.append(action)
+
+    def _await_ready(self) -> None:
+        if self.spec.ready and self.actions and {action.verb for action in self.actions} != {"update"}:
+            self._add("ready", self.spec.provider, "was started or provisioned")
+
+    def _steps_left(self, seen: Seen) -> changes.StepsLeft:
+        record = self.known.records.machines.get(self.spec.name)
+        known = record is not None and record.instance == seen.instance.id
+        steps = self.known.records.steps.get(self.spec.name, ()) if known else ()
+        stale = frozenset(position for name, position in self.known.stale if name == self.spec.name)
+        return changes.of_steps(self.spec.steps, steps, stale, self.known.salt, fresh=not known)
+
+    def _all_steps(self) -> changes.StepsLeft:
+        return changes.of_steps(self.spec.steps, (), frozenset(), self.known.salt, fresh=True)
+
+    def _add(self, verb: str, provider: str, cause: str, touches: str = "") -> None:
+        after = (self.actions[-1].id,) if self.actions else ()
+        name = self.spec.name
+        self.actions.append(Action(action_id(name, verb), name, verb, provider, cause, touches, after))
+
+
+def _needs_backend(change: changes.Change) -> bool:
+    return any(key.startswith("resources.") for key in change.keys)
+
+
+def _ordered_by_dependencies(environment: Environment, actions: Sequence[Action]) -> list[Action]:
+    """The same actions, those that bring a machine up waiting for what its `depends_on` names."""
+    by_machine: dict[str, list[Action]] = {}
+    for action in actions:
+        by_machine.setdefault(action.machine, []).append(action)
+    result = list(actions)
+    for spec in environment.machines:
+        entry = next((action for action in by_machine.get(spec.name, ()) if _brings_up(action)), None)
+        if entry is None:
+            continue
+        waits: list[str] = []
+        for name, condition in spec.depends_on.items():
+            waits += _milestone(environment, by_machine.setdefault(name, []), name, condition, result)
+        position = result.index(entry)
+        result[position] = replace(entry, after=(*entry.after, *waits))
+        by_machine[spec.name][by_machine[spec.name].index(entry)] = result[position]
+    return result
+
+
+def _brings_up(action: Action) -> bool:
+    return action.verb in ("start", "resume", "provision")
+
+
+def _milestone(
+    environment: Environment, actions: list[Action], name: str, condition: str, result: list[Action]
+) -> list[str]:
+    """Ids that must be done for machine `name` to meet `condition`; adds a probe to `result` where readiness is asked
+    of a machine that has nothing else to do."""
+    spec = environment.machine(name)
+    if condition == "ready" and spec and spec.ready and not any(action.verb == "ready" for action in actions):
+        after = (actions[-1].id,) if actions else ()
+        probe = Action(
+            action_id(name, "ready"), name, "ready", spec.provider, "another machine waits for it", "", after
+        )
+        actions.append(probe)
+        result.append(probe)
+    verbs: Mapping[str, tuple[str, ...]] = {
+        "started": ("start", "resume"),
+        "provisioned": ("start", "resume", "provision"),
+        "ready": ("start", "resume", "provision", "ready"),
+    }
+    return [action.id for action in actions if action.verb in verbs[condition]][-1:]

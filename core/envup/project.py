@@ -1,0 +1,196 @@
+"""One environment on this host, as the verbs use it: where it is, what is declared, observed and recorded.
+
+Everything is opened when it is first asked for, so that a verb pays for what it uses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envup.errors import EnvupError, TransportError, UsageError
+from envup.events import Emit, silent
+from envup.home import Home
+from envup.plugins import Host
+from envup.provider import Instance, Provider, ProviderContext
+from envup.state import identity as identities
+from envup.state.identity import Identity
+from envup.state.records import State
+
+if TYPE_CHECKING:
+    from envup.images.store import Store
+    from envup.model import Environment
+    from envup.observe import Observed
+
+FILES = ("Envfile", "Envfile.yaml", "Envfile.yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A running machine found by name: what carries a command into it. `user` is the default one of its programs."""
+
+    name: str
+    provider: Provider
+    instance: Instance
+    user: str
+
+
+class Project:
+    """An environment by its directory. `file` is None when the Envfile is gone; `identity` has an empty id while
+    nothing was ever made here."""
+
+    def __init__(self, directory: Path, file: Path | None, *, emit: Emit = silent, make: bool = False) -> None:
+        self.directory, self.file, self.emit = directory, file, emit
+        found = identities.ensure(directory) if make else identities.find(directory)
+        self.identity = found or Identity("", "", directory)
+        self._providers: dict[str, Provider] = {}
+
+    @classmethod
+    def open(
+        cls, file: Path | None = None, *, emit: Emit = silent, start: Path | None = None, make: bool = False
+    ) -> Project:
+        """The project of `file`, else of `ENVUP_FILE`, else the nearest upwards from `start` (the current directory)
+        with an Envfile or, where that is gone, with an identity. Does not read the Envfile.
+
+        Errors: `UsageError` when there is none.
+        """
+        named = file or (Path(os.environ["ENVUP_FILE"]) if os.environ.get("ENVUP_FILE") else None)
+        if named is not None:
+            path = named.absolute()
+            if not path.is_file() and (make or not (path.parent / identities.FOLDER).is_dir()):
+                raise UsageError(f"{named}: no such file", hint="`env new` writes an Envfile")
+            return cls(path.parent.resolve(), path if path.is_file() else None, emit=emit, make=make)
+        here = (start or Path.cwd()).resolve()
+        for directory in (here, *here.parents):
+            for name in FILES:
+                if (directory / name).is_file():
+                    return cls(directory, directory / name, emit=emit, make=make)
+            if not make and (directory / identities.FOLDER / "environment.json").is_file():
+                return cls(directory, None, emit=emit)
+        raise UsageError(f"there is no Envfile in {here} or above it", hint="`env new` writes one")
+
+    @cached_property
+    def home(self) -> Home:
+        """This user's directories, made."""
+        return Home.locate().make()
+
+    @cached_property
+    def plugins(self) -> Host:
+        """The plugin host."""
+        return Host(self.home)
+
+    @cached_property
+    def state(self) -> State:
+        """The records of this user."""
+        return State(self.home.data / "state.db")
+
+    @cached_property
+    def images(self) -> Store:
+        """The image store of this user."""
+        from envup.images.store import Store
+
+        return Store(self.home, self.plugins)
+
+    @property
+    def log_directory(self) -> Path:
+        """Where the logs of this environment's steps are."""
+        return self.home.data / "logs" / self.identity.id
+
+    def environment(self, provider: str | None = None) -> Environment:
+        """The Envfile as declared, all machines on `provider` if one is given. Errors: `EnvfileError`, `UsageError`."""
+        from envup.envfile.load import load
+
+        if self.file is None:
+            raise UsageError(
+                f"there is no Envfile in {self.directory}", hint="`env destroy` removes what is left of it"
+            )
+        return load(self.file, self.plugins, provider=provider)
+
+    def provider(self, name: str) -> Provider:
+        """The provider of that name, imported when first asked for. Errors: `EnvupError` naming what is missing."""
+        if name not in self._providers:
+            data, runtime = self.home.data / "providers" / name, self.home.runtime / name
+            for path in (data, runtime):
+                path.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self._providers[name] = self.plugins.provider(name)(ProviderContext(data, runtime, self.emit))
+        return self._providers[name]
+
+    def usable_providers(self) -> list[Provider]:
+        """Every installed provider that loads and lacks nothing on this host, lightest isolation first."""
+        return [provider for provider, problems in self.examine_providers() if provider and not problems]
+
+    def examine_providers(self) -> list[tuple[Provider | None, tuple[str, ...]]]:
+        """Each installed provider, None if it does not load, with what it lacks."""
+        found: list[tuple[Provider | None, tuple[str, ...]]] = []
+        for name in self.plugins.providers():
+            try:
+                provider = self.provider(name)
+                found.append((provider, lacks(provider)))
+            except EnvupError as error:
+                found.append((None, (f"{name}: {error.brief}",)))
+        return found
+
+    def observe(self, environment: Environment | None = None) -> Observed:
+        """What the backends say of this environment: those recorded, those that `environment` names, and where neither
+        says anything, all that are usable. Errors: those of the providers."""
+        from envup.observe import observe
+
+        records = self.state.records(self.identity.id).machines
+        named = {record.provider for record in records.values()}
+        named |= {spec.provider for spec in environment.machines if spec.provider != "auto"} if environment else set()
+        providers = [self.provider(name) for name in sorted(named)]
+        if not self.state.knows(self.identity.id) and self.identity.id:
+            providers += [usable for usable in self.usable_providers() if usable.name not in named]
+        return observe(providers, self.identity.id, {name: record.provider for name, record in records.items()})
+
+    def lock(self, verb: str, wait: float = 0.0) -> AbstractContextManager[None]:
+        """Hold this environment's lock. Errors: `LockedError`."""
+        from envup.state.lock import hold
+
+        return hold(self.home.runtime / "locks" / (self.identity.id or "none"), verb, wait=wait)
+
+    def locate(self, machine: str | None) -> Located:
+        """The running machine of that name; None means the only one, or `default`. Needs no valid Envfile.
+
+        Errors: `UsageError` for an unknown name, `TransportError` when it does not run.
+        """
+        records = self.state.records(self.identity.id).machines
+        name = self._named(machine, tuple(records))
+        record = records[name]
+        provider = self.provider(record.provider)
+        for instance in provider.observe(self.identity.id):
+            if instance.machine == name:
+                if instance.state != "running":
+                    raise TransportError(f"machine '{name}' is {instance.state}", hint=f"`env up {name}` starts it")
+                return Located(name, provider, instance, str(record.spec.get("user") or "root"))
+        raise TransportError(f"machine '{name}' does not exist", hint=f"`env up {name}` makes it")
+
+    def _named(self, machine: str | None, known: Sequence[str]) -> str:
+        if machine is None:
+            if len(known) == 1 or "default" in known:
+                return known[0] if len(known) == 1 else "default"
+            if known:
+                raise UsageError(f"which machine? There are {', '.join(known)}")
+        if machine in known:
+            return str(machine)
+        if not known:
+            raise TransportError("no machine of this environment exists", hint="`env up` makes it")
+        from difflib import get_close_matches
+
+        close = get_close_matches(str(machine), known, 1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+        raise UsageError(f"there is no machine '{machine}'", hint=hint)
+
+
+def lacks(provider: Provider) -> tuple[str, ...]:
+    """What this provider needs and the host does not have, one line each with the remedy."""
+    return tuple(
+        f"{check.name}: {check.message}" + (f" ({check.remedy})" if check.remedy else "")
+        for check in provider.doctor()
+        if not check.ok
+    )

@@ -1,0 +1,226 @@
+"""The contract of a provider: the plugin that makes machines on one backend.
+
+The engine owns naming, locks, order, journal, cleanup and retries; a provider writes the verbs of `Provider` and, where
+the backend can do more, inherits the small classes below it (`Resize`, `Suspend`, …). What a provider inherits is what
+it can do. A minimal plugin is a module that returns its class from the hook `envup_provider` and a manifest
+`options.schema.json` beside it: the JSON schema of its key in the Envfile, with
+
+    "x-envup": {"api": 1, "kinds": ["provider"], "isolation": "container", "install": "pip install 'envup[docker]'"}
+
+Plugins import `envup.provider`, `envup.provisioner`, `envup.image`, `envup.machine`, `envup.events` and `envup.errors`,
+and nothing else of the core.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from envup.events import Emit
+from envup.image import Image
+from envup.model import MachineSpec, Mount, Port, Resources
+
+__all__ = [
+    "API",
+    "Check",
+    "Command",
+    "HostCommand",
+    "ImageForms",
+    "Instance",
+    "MachineSpec",
+    "Mount",
+    "Port",
+    "Provider",
+    "ProviderContext",
+    "Resize",
+    "Resources",
+    "Suspend",
+]
+
+API = 1
+"""Version of the plugin contracts; a manifest's `x-envup.api` must equal it."""
+
+ISOLATION = ("filesystem", "container", "machine")
+"""Levels of isolation, weakest first."""
+
+STATES = ("absent", "created", "running", "suspended", "stopped", "broken")
+"""States of an instance. `created`: made and never started; `broken`: remains that only `destroy` can use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One incarnation of a machine in a backend, as `observe` sees it.
+
+    `id` differs between two incarnations. `labels` are those given to `create`: `envup.environment`, `envup.machine`,
+    `envup.project`, `envup.spec`, `envup.image`, `envup.format`. `reason` says why a `broken` one is. `volatile`:
+    what the machine has written is lost when it stops. `addresses` are the machine's own, as seen from the host."""
+
+    id: str
+    state: str
+    labels: Mapping[str, str]
+    reason: str = ""
+    ports: tuple[Port, ...] = ()
+    addresses: tuple[str, ...] = ()
+    volatile: bool = False
+
+    @property
+    def machine(self) -> str:
+        """The machine's name."""
+        return self.labels["envup.machine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program to run in a machine. `argv` arrives verbatim; empty asks for the user's login shell, as a login
+    shell. `user` is `NAME`, `UID` or either with `:GROUP`; `workdir` None is the user's home. `environment` is added
+    to what the machine was started with. `terminal`: standard input is a terminal that the program should get as its
+    controlling one."""
+
+    argv: tuple[str, ...]
+    user: str = "root"
+    workdir: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    terminal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostCommand:
+    """What to execute on the host to run a `Command`. `environment` is added to the caller's; values that must not be
+    seen in a process list travel there, never in `argv`."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `doctor`: a need, whether it is met, and the command that mends it."""
+
+    name: str
+    ok: bool
+    message: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderContext:
+    """What the engine gives to a provider. `data` is a directory of the provider's own that survives a reboot;
+    `runtime` one that need not. Both exist and are private to the user."""
+
+    data: Path
+    runtime: Path
+    emit: Emit
+
+
+class Provider(ABC):
+    """Makes machines on one backend. One object serves several threads; each call concerns one instance, and the engine
+    makes no two calls for one instance at once.
+
+    Every method raises `EnvupError` (or a child) when the backend refuses or does not answer: a backend that cannot be
+    asked is an error, never an empty answer.
+    """
+
+    name: ClassVar[str]
+    isolation: ClassVar[str]
+    modes: ClassVar[frozenset[str]]
+    """Subset of {"root", "rootless"}."""
+    touches: ClassVar[Mapping[str, str]] = {}
+    """Where this backend needs more than the schema's `x-apply` to change a machine key: key to `live`, `restart` or
+    `recreate`."""
+
+    def __init__(self, context: ProviderContext) -> None:
+        self.context = context
+
+    @abstractmethod
+    def doctor(self) -> Sequence[Check]:
+        """Everything this provider needs on this host for this user, met or not. Changes nothing. The provider is
+        usable when every check is ok. Must be quick (no more than a few system calls or one request)."""
+
+    def check(self, spec: MachineSpec) -> Sequence[str]:
+        """Why this provider cannot honour `spec`, one sentence each, naming the key; empty when it can. Called before
+        anything is changed; changes nothing."""
+        return ()
+
+    @abstractmethod
+    def observe(self, environment: str | None) -> Sequence[Instance]:
+        """The instances that carry this environment's id, or all of this user's when None, in one bulk question.
+        Half-made or damaged ones are reported as `broken`. Takes no lock, changes nothing."""
+
+    @abstractmethod
+    def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
+        """Make an instance in state `created`. Legal when none with these labels' environment and machine exists; one
+        that does is an error. On failure or a crash, whatever remains is found by `observe` or removed by `destroy`."""
+
+    @abstractmethod
+    def start(self, instance: Instance, spec: MachineSpec) -> Instance:
+        """Start it as `spec` says now (mounts, ports, environment, limits), and return when a program can run in it.
+        Legal in `created` and `stopped`; does nothing in `running`. A volatile instance comes back with a new id."""
+
+    @abstractmethod
+    def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
+        """End every process of the machine: asked politely, then after `grace` seconds killed. Does nothing when it
+        does not run."""
+
+    @abstractmethod
+    def destroy(self, instance: Instance) -> None:
+        """Stop it without grace and remove all that was made for it. Legal in every state; succeeds when it is gone."""
+
+    @abstractmethod
+    def command(self, instance: Instance, command: Command) -> HostCommand:
+        """The host command that runs a program inside; the core executes it, so streams, terminal and signals are the
+        kernel's. Its exit code is the program's; 125 the transport failed, 126 not executable, 127 not found. TERM
+        sent to it ends the program and its children. Legal in `running`."""
+
+    @abstractmethod
+    def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:
+        """Unpack a tar stream below `directory`, which exists, keeping modes, owners by number, times, links and
+        extended attributes. `archive` has a file descriptor. A truncated stream is an error. Legal in `running`."""
+
+    @abstractmethod
+    def fetch(self, instance: Instance, path: str, archive: BinaryIO) -> None:
+        """Write `path` as a tar stream whose names begin with its last part; a missing path is an error. A symbolic
+        link is packed as a link. `archive` has a file descriptor. Legal in `running`."""
+
+    def console(self, instance: Instance) -> Path | None:
+        """The file that the machine's console is logged to, if there is one."""
+        return None
+
+
+class Resize(ABC):
+    """Ability: limits of a running machine change without a restart."""
+
+    @abstractmethod
+    def resize(self, instance: Instance, spec: MachineSpec) -> None:
+        """Apply `spec.resources` now and for later starts. Legal in `running`; the same values again do nothing."""
+
+
+class Suspend(ABC):
+    """Ability: freeze and thaw."""
+
+    @abstractmethod
+    def suspend(self, instance: Instance) -> None:
+        """`running` to `suspended`; does nothing when suspended."""
+
+    @abstractmethod
+    def resume(self, instance: Instance) -> None:
+        """`suspended` to `running`; does nothing when running."""
+
+
+class ImageForms(ABC):
+    """Ability: the provider keeps images in a form of its own (a directory, a disk) that can be listed and freed."""
+
+    @abstractmethod
+    def forms(self) -> Sequence[tuple[str, int]]:
+        """(image digest, bytes on disk) of every form that is kept."""
+
+    @abstractmethod
+    def remove_form(self, digest: str) -> None:
+        """Remove it; succeeds when it is gone. An error when an instance uses it."""
+
+
+def options_of(spec: MachineSpec, provider: str) -> Mapping[str, Any]:
+    """The keys that the Envfile gives for one provider, empty when it gives none."""
+    return spec.options.get(provider, {})

@@ -1,0 +1,54 @@
+"""The contract of a provisioner: the plugin that configures a running machine, one step at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from envup.errors import EnvupError
+from envup.machine import Machine
+from envup.model import Step
+
+__all__ = ["Machine", "Provisioner", "Step", "StepContext", "StepFailed"]
+
+
+class StepFailed(EnvupError):
+    """A step did not succeed. `command` is what it ran, as a reader would write it; `exit_code` None where there is
+    none; `log` the file that the engine kept its output in."""
+
+    def __init__(
+        self, brief: str, *, command: str = "", exit_code: int | None = None, details: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(brief, details=details, hint=hint)
+        self.command = command
+        self.exit_code = exit_code
+        self.log = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """Where a step runs from: `directory` is the Envfile's, to which the paths in `step.options` are relative."""
+
+    directory: Path
+
+
+class Provisioner(ABC):
+    """Runs steps of one kind. Has no state of its own; the same step may run again on the same machine."""
+
+    name: ClassVar[str]
+
+    def reads(self, step: Step, context: StepContext) -> Sequence[Path]:
+        """Files and directories on the host whose content the step depends on; the engine digests them. Those that do
+        not exist are listed too and are an error before anything runs."""
+        return ()
+
+    @abstractmethod
+    def describe(self, step: Step) -> str:
+        """The step in one line of at most 72 characters, without values of `step.environment`."""
+
+    @abstractmethod
+    def run(self, step: Step, machine: Machine, context: StepContext) -> None:
+        """Carry the step out. Returns when it succeeded. Errors: `StepFailed`."""

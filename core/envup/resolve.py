@@ -1,0 +1,91 @@
+"""Which provider each machine goes to, and whether that provider can honour what the machine asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from envup import spec as specs
+from envup.errors import RefusedError
+from envup.model import Environment, MachineSpec
+from envup.provider import ISOLATION, Provider
+from envup.state.identity import Identity
+from envup.state.records import Records
+
+Examined = Sequence[tuple[Provider | None, tuple[str, ...]]]
+
+
+class Resolver:
+    """Settles providers. `examine` gives all installed providers with what each lacks, asked at most once."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        records: Records,
+        provider: Callable[[str], Provider],
+        examine: Callable[[], Examined],
+    ) -> None:
+        self._identity, self._records, self._provider, self._examine = identity, records, provider, examine
+        self._examined: Examined | None = None
+
+    def settle(self, environment: Environment) -> Environment:
+        """The same environment with no machine left on `auto`, none on a provider that cannot honour it.
+
+        Errors: `RefusedError`, naming the providers that could.
+        """
+        return replace(environment, machines=tuple(map(self._settled, environment.machines)))
+
+    def _settled(self, spec: MachineSpec) -> MachineSpec:
+        record = self._records.machines.get(spec.name)
+        if record is not None and spec.provider in ("auto", record.provider):
+            kept = replace(spec, provider=record.provider)
+            if specs.summary(kept, self._identity.salt) == record.spec or not self._refusals(
+                self._provider(record.provider), kept
+            ):
+                return kept
+        if spec.provider != "auto":
+            self._insist(spec)
+            return spec
+        return self._lightest(spec)
+
+    def _insist(self, spec: MachineSpec) -> None:
+        provider = self._provider(spec.provider)
+        reasons = self._refusals(provider, spec)
+        if reasons:
+            others = [other.name for other in self._able(spec) if other.name != spec.provider]
+            raise RefusedError(
+                f"machine '{spec.name}': provider {spec.provider} cannot make it as declared",
+                details="\n".join(reasons),
+                hint=f"these providers can: {', '.join(others)}"
+                if others
+                else "no other installed provider can either",
+            )
+
+    def _lightest(self, spec: MachineSpec) -> MachineSpec:
+        reasons: list[str] = []
+        for provider, missing in self._all():
+            if provider is None:
+                reasons += missing
+                continue
+            refusals = (*self._refusals(provider, spec), *missing)
+            if not refusals:
+                return replace(spec, provider=provider.name)
+            reasons += [f"{provider.name}: {reason}" for reason in refusals]
+        raise RefusedError(
+            f"machine '{spec.name}': no installed provider can make it",
+            details="\n".join(reasons),
+            hint="`env doctor` says what each provider needs",
+        )
+
+    def _able(self, spec: MachineSpec) -> list[Provider]:
+        return [provider for provider, _ in self._all() if provider and not self._refusals(provider, spec)]
+
+    def _refusals(self, provider: Provider, spec: MachineSpec) -> Sequence[str]:
+        if spec.isolation and ISOLATION.index(provider.isolation) < ISOLATION.index(spec.isolation):
+            return (f"requires isolation {spec.isolation}; {provider.name} gives {provider.isolation}",)
+        return provider.check(replace(spec, provider=provider.name))
+
+    def _all(self) -> Examined:
+        if self._examined is None:
+            self._examined = self._examine()
+        return self._examined

@@ -1,0 +1,89 @@
+"""A machine's declaration as flat JSON: what is recorded of it, its digest, and what differs between two of them.
+
+Values that came from outside the Envfile are kept as keyed digests, so a change is seen and the value is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from envup.model import MachineSpec, Step
+
+
+def summary(spec: MachineSpec, salt: str) -> dict[str, Any]:
+    """The parts of `spec` that shape an instance, by dotted key. Steps, probes and order are not among them."""
+    resources = spec.resources
+    flat: dict[str, Any] = {
+        "provider": spec.provider,
+        "image": {"source": spec.image.source, **spec.image.options},
+        "hostname": spec.hostname,
+        "user": spec.user,
+        "resources.cpus": resources.cpus,
+        "resources.memory": resources.memory,
+        "resources.disk": resources.disk,
+        "resources.pids": resources.pids,
+        "ports": [[port.address, port.host_port, port.machine_port, port.protocol] for port in spec.ports],
+        "mounts": [[str(mount.source), mount.target, mount.read_only] for mount in spec.mounts],
+    }
+    for name, value in spec.environment.items():
+        flat[f"environment.{name}"] = hidden(value, salt) if name in spec.secrets else value
+    for name, value in spec.options.get(spec.provider, {}).items():
+        flat[f"{spec.provider}.{name}"] = value
+    plain: dict[str, Any] = json.loads(json.dumps(flat, default=str))
+    return plain
+
+
+def hidden(value: str, salt: str) -> str:
+    """A digest that tells whether a secret changed, useless without `salt`."""
+    return "hmac:" + hmac.new(salt.encode(), value.encode(), "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in one canonical spelling, as hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """The dotted keys whose values differ, sorted; a key that is missing counts as None."""
+    return tuple(sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key)))
+
+
+def in_words(key: str, old: Any, new: Any) -> str:
+    """One change as a reader would say it; values of variables are left out."""
+    if key.startswith("environment."):
+        return f"{key} changed"
+    if key == "image":
+        return f"image changed from {image_in_words(old)} to {image_in_words(new)}"
+    if isinstance(old, list | dict) or isinstance(new, list | dict):
+        return f"{key} changed"
+    shown = ["unset" if value is None else _size(key, value) for value in (old, new)]
+    return f"{key} changed from {shown[0]} to {shown[1]}"
+
+
+def image_in_words(image: Mapping[str, Any] | None) -> str:
+    """A short name of an image reference as `summary` keeps it."""
+    if not image:
+        return "none"
+    options = [str(value) for key, value in image.items() if key != "source" and isinstance(value, str)]
+    return "/".join(options[:2]) if options else str(image["source"])
+
+
+def _size(key: str, value: Any) -> str:
+    if key not in ("resources.memory", "resources.disk") or not isinstance(value, int):
+        return str(value)
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value % factor == 0:
+            return f"{value // factor}{unit}"
+    return f"{value}B"
+
+
+def definition(step: Step, salt: str) -> str:
+    """The digest of what a step says: kind, options, environment and user, but not its name nor the files it reads."""
+    environment = {
+        name: hidden(value, salt) if name in step.secrets else value for name, value in step.environment.items()
+    }
+    return digest([step.kind, step.options, environment, step.user])

@@ -1,0 +1,74 @@
+"""One advisory lock an environment, held by the kernel (flock(2)) and so released with the process, however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from envup.errors import LockedError
+
+
+class _WaitedEnough(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def hold(path: Path, verb: str, *, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock at `path` for `verb`. Another holder is waited for `wait` seconds. From the main thread only.
+
+    Errors: `LockedError`, naming the holder's verb, pid and since when.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _acquire(descriptor, wait):
+            raise _locked(descriptor, wait)
+        holder = json.dumps({"verb": verb, "pid": os.getpid(), "since": time.time()}).encode()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder, 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, wait: float) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    if wait <= 0:
+        return False
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise _WaitedEnough
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, wait)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return True
+    except _WaitedEnough:
+        return False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _locked(descriptor: int, wait: float) -> LockedError:
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        since = time.strftime("%H:%M:%S", time.localtime(holder["since"]))
+        who = f"`env {holder['verb']}` (pid {holder['pid']}, since {since})"
+    except (ValueError, KeyError, TypeError):
+        who = "another envup command"
+    waited = f" after {wait:g} s" if wait else ""
+    return LockedError(
+        f"{who} holds this environment{waited}", hint="wait for it, or give `--wait SECONDS` to wait in line"
+    )

@@ -1,0 +1,239 @@
+"""The SQLite database of records and journal, `state.db` in WAL mode.
+
+One object serves all threads of a process. Deleting the file loses history and nothing else; a damaged one is set
+aside under another name and begun anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envup.errors import EnvupError
+
+_FORMAT = 1
+_TABLES = """
+CREATE TABLE environment (id TEXT PRIMARY KEY, name TEXT, directory TEXT, file TEXT, seen REAL) WITHOUT ROWID;
+CREATE TABLE machine (environment TEXT, name TEXT, provider TEXT, instance TEXT, spec TEXT,
+    PRIMARY KEY (environment, name)) WITHOUT ROWID;
+CREATE TABLE step (environment TEXT, machine TEXT, instance TEXT, position INTEGER, name TEXT, definition TEXT,
+    content TEXT, files TEXT, finished REAL,
+    PRIMARY KEY (environment, machine, instance, position)) WITHOUT ROWID;
+CREATE TABLE journal (id INTEGER PRIMARY KEY, environment TEXT, machine TEXT, action TEXT, begun REAL, ended REAL,
+    outcome TEXT);
+CREATE INDEX journal_open ON journal (environment) WHERE ended IS NULL;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineRecord:
+    """What a machine was last made or changed to: `spec` as `envup.spec.summary` gives it."""
+
+    provider: str
+    instance: str
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One `run: once` step that succeeded on one instance. `files` is what it read, as `envup.content` keeps it."""
+
+    position: int
+    name: str
+    definition: str
+    content: str
+    files: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """All that is remembered of one environment. `steps` is by machine, of its recorded instance, in order;
+    `unfinished` are (machine, action) that a command which died had begun."""
+
+    machines: Mapping[str, MachineRecord]
+    steps: Mapping[str, tuple[StepRecord, ...]]
+    unfinished: frozenset[tuple[str, str]] = frozenset()
+
+
+class State:
+    """The records of one user."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._database = _open(path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise EnvupError(f"cannot open {path}: {error}") from error
+            path.rename(path.with_name(f"{path.name}.damaged-{int(time.time())}"))
+            for rest in ("-wal", "-shm"):
+                path.with_name(path.name + rest).unlink(missing_ok=True)
+            self._database = _open(path)
+
+    def close(self) -> None:
+        """Release the file. A second call does nothing."""
+        self._database.close()
+
+    def records(self, environment: str) -> Records:
+        """What is remembered of one environment; empty when nothing is."""
+        machines = {
+            name: MachineRecord(provider, instance, json.loads(spec))
+            for name, provider, instance, spec in self._all(
+                "SELECT name, provider, instance, spec FROM machine WHERE environment = ?", environment
+            )
+        }
+        steps: dict[str, list[StepRecord]] = {}
+        rows = self._all(
+            "SELECT machine, instance, position, name, definition, content, files FROM step WHERE environment = ?"
+            " ORDER BY machine, position",
+            environment,
+        )
+        for machine, instance, position, name, definition, content, files in rows:
+            if machine in machines and machines[machine].instance == instance:
+                record = StepRecord(position, name, definition, content, json.loads(files))
+                steps.setdefault(machine, []).append(record)
+        open_entries = self._all(
+            "SELECT machine, action FROM journal WHERE environment = ? AND ended IS NULL", environment
+        )
+        return Records(machines, {name: tuple(rows) for name, rows in steps.items()}, frozenset(open_entries))
+
+    def remember_environment(self, environment: str, name: str, directory: Path, file: Path | None) -> None:
+        """Note where an environment lives; a second call moves it."""
+        self._do(
+            "INSERT OR REPLACE INTO environment VALUES (?, ?, ?, ?, ?)",
+            environment,
+            name,
+            str(directory),
+            str(file or ""),
+            time.time(),
+        )
+
+    def forget_environment(self, environment: str) -> None:
+        """Drop all that is known of an environment, its journal included."""
+        for table, column in (("environment", "id"), ("machine", "environment"), ("step", "environment")):
+            self._do(f"DELETE FROM {table} WHERE {column} = ?", environment)
+        self._do("DELETE FROM journal WHERE environment = ?", environment)
+
+    def environments(self) -> Sequence[tuple[str, str, str, str]]:
+        """(id, name, directory, file) of every environment of this user, by directory."""
+        return self._all("SELECT id, name, directory, file FROM environment ORDER BY directory")
+
+    def knows(self, environment: str) -> bool:
+        """Whether a command that changes something was ever carried out for this environment."""
+        return bool(self._all("SELECT 1 FROM environment WHERE id = ?", environment))
+
+    def providers(self, environment: str) -> frozenset[str]:
+        """The providers that machines of an environment were made with."""
+        rows = self._all("SELECT DISTINCT provider FROM machine WHERE environment = ?", environment)
+        return frozenset(provider for (provider,) in rows)
+
+    def remember_machine(self, environment: str, name: str, record: MachineRecord) -> None:
+        """Note what a machine is now; steps of an earlier instance are dropped."""
+        self._do(
+            "INSERT OR REPLACE INTO machine VALUES (?, ?, ?, ?, ?)",
+            environment,
+            name,
+            record.provider,
+            record.instance,
+            json.dumps(record.spec),
+        )
+        self._do(
+            "DELETE FROM step WHERE environment = ? AND machine = ? AND instance != ?",
+            environment,
+            name,
+            record.instance,
+        )
+
+    def forget_machine(self, environment: str, name: str) -> None:
+        """Drop a machine and its steps."""
+        self._do("DELETE FROM machine WHERE environment = ? AND name = ?", environment, name)
+        self._do("DELETE FROM step WHERE environment = ? AND machine = ?", environment, name)
+
+    def forget_steps(self, environment: str, machine: str, position: int) -> None:
+        """Drop what is noted of the step at `position` and of those behind it."""
+        self._do(
+            "DELETE FROM step WHERE environment = ? AND machine = ? AND position >= ?", environment, machine, position
+        )
+
+    def remember_step(self, environment: str, machine: str, instance: str, step: StepRecord) -> None:
+        """Note that a step succeeded on an instance; replaces what was noted at its position."""
+        self._do(
+            "INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            environment,
+            machine,
+            instance,
+            step.position,
+            step.name,
+            step.definition,
+            step.content,
+            json.dumps(step.files),
+            time.time(),
+        )
+
+    def begin(self, environment: str, machine: str, action: str) -> int:
+        """Journal that an action begins; the entry's number."""
+        with self._lock, self._database:
+            cursor = self._database.execute(
+                "INSERT INTO journal (environment, machine, action, begun) VALUES (?, ?, ?, ?)",
+                (environment, machine, action, time.time()),
+            )
+            return int(cursor.lastrowid or 0)
+
+    def end(self, entry: int, outcome: str) -> None:
+        """Journal how an action ended: `done`, `failed` or `interrupted`."""
+        self._do("UPDATE journal SET ended = ?, outcome = ? WHERE id = ?", time.time(), outcome, entry)
+
+    def settle(self, environment: str, machine: str) -> None:
+        """Close what a dead command left open for a machine, after its remains were dealt with."""
+        self._do(
+            "UPDATE journal SET ended = ?, outcome = 'abandoned'"
+            " WHERE environment = ? AND machine = ? AND ended IS NULL",
+            time.time(),
+            environment,
+            machine,
+        )
+
+    def _all(self, query: str, *values: Any) -> list[Any]:
+        with self._lock:
+            return self._database.execute(query, values).fetchall()
+
+    def _do(self, query: str, *values: Any) -> None:
+        with self._lock, self._database:
+            self._database.execute(query, values)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
+    try:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            _create(database)
+        elif version != _FORMAT:
+            raise EnvupError(
+                f"{path} has format {version}; this envup reads {_FORMAT}",
+                hint="use the newer envup; or move the file away, which loses the record of which steps have run",
+            )
+        database.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        database.close()
+        raise
+    path.chmod(0o600)
+    return database
+
+
+def _create(database: sqlite3.Connection) -> None:
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("BEGIN IMMEDIATE")
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        for statement in filter(str.strip, _TABLES.split(";")):
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {_FORMAT}")
+    database.commit()

@@ -1,0 +1,110 @@
+"""The answer of `env status`: what the backends say, held against what is declared and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from envup import changes, content
+from envup.errors import UsageError
+
+if TYPE_CHECKING:
+    from envup.model import Environment, MachineSpec
+    from envup.observe import Seen
+    from envup.project import Project
+    from envup.state.records import Records
+
+
+def status(project: Project, machines: Sequence[str] = ()) -> dict[str, Any]:
+    """The document of `env status --json`. Works without a valid Envfile; `problem` then says what is wrong with it and
+    drift is not told. Takes no lock, changes nothing. Errors: `UsageError` for an unknown machine."""
+    environment, problem = _declared(project)
+    records = project.state.records(project.identity.id)
+    observed = project.observe(environment).machines
+    specs = {spec.name: spec for spec in environment.machines} if environment else {}
+    names = [*specs, *(name for name in observed if name not in specs)]
+    for name in machines:
+        if name not in names:
+            raise UsageError(f"there is no machine '{name}'", hint=f"there are {', '.join(names)}" if names else "")
+    document: dict[str, Any] = {
+        "environment": {
+            "id": project.identity.id,
+            "name": environment.name if environment else project.directory.name,
+            "directory": str(project.directory),
+        },
+        "machines": [
+            _machine(project, name, specs.get(name), observed.get(name), records)
+            | {"orphan": environment is not None and name not in specs}
+            for name in names
+            if not machines or name in machines
+        ],
+    }
+    return document | ({"problem": problem} if problem else {})
+
+
+def _declared(project: Project) -> tuple[Environment | None, str]:
+    try:
+        return project.environment(), ""
+    except UsageError as error:
+        return None, error.brief
+
+
+def _machine(
+    project: Project, name: str, spec: MachineSpec | None, seen: Seen | None, records: Records
+) -> dict[str, Any]:
+    if seen is None:
+        assert spec is not None, "a name comes from the Envfile or from a backend"
+        return _document(name, spec.provider, "absent")
+    instance = seen.instance
+    drift, provisioned = _distance(project, spec, seen, records)
+    return _document(name, seen.provider, instance.state) | {
+        "reason": instance.reason,
+        "instance": instance.id,
+        "image": instance.labels.get("envup.image", ""),
+        "provisioned": provisioned,
+        "drift": drift,
+        "ports": [
+            {
+                "host": port.address or "0.0.0.0",
+                "port": port.host_port,
+                "machine_port": port.machine_port,
+                "protocol": port.protocol,
+            }
+            for port in instance.ports
+        ],
+        "addresses": list(instance.addresses),
+    }
+
+
+def _document(name: str, provider: str, state: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "provider": provider,
+        "state": state,
+        "reason": "",
+        "instance": "",
+        "image": "",
+        "provisioned": False,
+        "drift": [],
+        "ports": [],
+        "addresses": [],
+    }
+
+
+def _distance(project: Project, spec: MachineSpec | None, seen: Seen, records: Records) -> tuple[list[str], bool]:
+    """(keys that differ from the declaration, whether every step has run)."""
+    if spec is None:
+        return [], False
+    record = records.machines.get(spec.name)
+    declared = replace(spec, provider=seen.provider) if spec.provider == "auto" else spec
+    change = changes.of_instance(declared, seen, record, lambda _provider, _key: "live", project.identity.salt)
+    known = record is not None and record.instance == seen.instance.id
+    steps = records.steps.get(spec.name, ()) if known else ()
+    stale = frozenset(step.position for step in steps if not content.unchanged(step.content, step.files))
+    left = changes.of_steps(spec.steps, steps, stale, project.identity.salt, fresh=not known)
+    pending = [step.name for step in changes.once(spec.steps) if step.index in left.indexes]
+    drift = [*change.keys, *([f"provision: {left.rebuild}"] if left.rebuild else [])]
+    if known and left.reset >= 0 and not left.rebuild:
+        drift.append(f"provision: {left.causes[left.reset]}")
+    return drift, not pending and not left.rebuild
