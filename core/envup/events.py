@@ -19,20 +19,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from envup.value import NOTHING, Value, computed
 
-@dataclass(frozen=True, slots=True)
-class Event:
+
+class Event(Value):
     """One thing that happened. `time` is seconds since the epoch."""
 
     kind: str
     machine: str = ""
     action: str = ""
     text: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
-    time: float = field(default_factory=time.time)
+    data: Mapping[str, Any] = NOTHING
+    time: float = computed(default_factory=time.time)
 
 
 Emit = Callable[[Event], None]

@@ -6,24 +6,21 @@ Sizes are bytes, times are seconds, paths on the host are absolute; paths in a m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-EMPTY: Mapping[str, Any] = {}
+from envup.value import NOTHING, Value
 
 
-@dataclass(frozen=True, slots=True)
-class ImageReference:
+class ImageReference(Value):
     """An image as the Envfile names it. `source` is the plugin's name (`debootstrap`, `tarball`, …), `options` its keys
     after defaults; host paths in them are absolute."""
 
     source: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Value):
     """Limits of a machine; None is unlimited. `cpus` in cores (0.5 is half of one), `memory` and `disk` in bytes,
     `pids` counts processes and threads."""
 
@@ -33,8 +30,7 @@ class Resources:
     pids: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Value):
     """One forwarded port. `address` None is every address of the host; `host_port` 0 asks for a free one;
     `protocol` is `tcp` or `udp`."""
 
@@ -44,8 +40,7 @@ class Port:
     protocol: str = "tcp"
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Value):
     """A host path seen inside a machine."""
 
     source: Path
@@ -53,8 +48,7 @@ class Mount:
     read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Value):
     """How to tell that a machine is ready: `kind` is `command`, `tcp` or `http`, `value` its argument as in the Envfile
     (a shell line; a port; a mapping of `port`, `path`, `status`)."""
 
@@ -64,8 +58,7 @@ class Probe:
     interval: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Value):
     """One entry of `provision:`. `kind` is the provisioner's name, `options` its value after that plugin's schema (a
     string stays a string), `run` is `once`, `always` or `never`. `secrets` names the variables of `environment` whose
     value came from outside the Envfile."""
@@ -74,14 +67,13 @@ class Step:
     name: str
     kind: str
     options: Any
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = NOTHING
     user: str | None = None
     run: str = "once"
     secrets: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class MachineSpec:
+class MachineSpec(Value):
     """One machine as declared. `provider` may be `auto` until it is resolved; `options` holds the keys of each
     provider (`docker:`, `kvm:` …) by that provider's name; `depends_on` maps a machine to `started`, `ready` or
     `provisioned`; `secrets` names the variables of `environment` whose value came from outside the Envfile."""
@@ -93,19 +85,18 @@ class MachineSpec:
     resources: Resources = Resources()
     hostname: str = ""
     user: str = "root"
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = NOTHING
     ports: tuple[Port, ...] = ()
     mounts: tuple[Mount, ...] = ()
-    depends_on: Mapping[str, str] = field(default_factory=dict)
+    depends_on: Mapping[str, str] = NOTHING
     ready: Probe | None = None
     steps: tuple[Step, ...] = ()
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = NOTHING
     secrets: frozenset[str] = frozenset()
     peers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Value):
     """All machines of one Envfile, in the order of the file. `outside` lists paths that lead out of the project."""
 
     name: str

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from envup.events import Emit
 from envup.image import Image
 from envup.model import MachineSpec, Mount, Port, Resources
+from envup.value import NOTHING, Value
 
 __all__ = [
     "API",
@@ -50,8 +50,7 @@ STATES = ("absent", "created", "running", "suspended", "stopped", "broken")
 """States of an instance. `created`: made and never started; `broken`: remains that only `destroy` can use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(Value):
     """One incarnation of a machine in a backend, as `observe` sees it.
 
     `id` differs between two incarnations. `labels` are those given to `create`: `envup.environment`, `envup.machine`,
@@ -72,8 +71,7 @@ class Instance:
         return self.labels["envup.machine"]
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Value):
     """A program to run in a machine. `argv` arrives verbatim; empty asks for the user's login shell, as a login
     shell. `user` is `NAME`, `UID` or either with `:GROUP`; `workdir` None is the user's home. `environment` is added
     to what the machine was started with. `terminal`: standard input is a terminal that the program should get as its
@@ -82,21 +80,19 @@ class Command:
     argv: tuple[str, ...]
     user: str = "root"
     workdir: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = NOTHING
     terminal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HostCommand:
+class HostCommand(Value):
     """What to execute on the host to run a `Command`. `environment` is added to the caller's; values that must not be
     seen in a process list travel there, never in `argv`."""
 
     argv: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Value):
     """One line of `doctor`: a need, whether it is met, and the command that mends it."""
 
     name: str
@@ -105,8 +101,7 @@ class Check:
     remedy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderContext:
+class ProviderContext(Value):
     """What the engine gives to a provider. `data` is a directory of the provider's own that survives a reboot;
     `runtime` one that need not. Both exist and are private to the user."""
 
@@ -172,7 +167,8 @@ class Provider(ABC):
     def command(self, instance: Instance, command: Command) -> HostCommand:
         """The host command that runs a program inside; the core executes it, so streams, terminal and signals are the
         kernel's. Its exit code is the program's; 125 the transport failed, 126 not executable, 127 not found. TERM
-        sent to it ends the program and its children. Legal in `running`."""
+        sent to it ends the program and its children; so does the end of its parent where `ENVUP_SUPERVISED` is set in
+        its environment. Legal in `running`."""
 
     @abstractmethod
     def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:

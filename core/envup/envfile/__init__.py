@@ -1,0 +1,5 @@
+"""From the text of an Envfile to an `Environment`: positions, schema, interpolation, checks, model.
+
+`load.load` is the way in. The river inside: `source` (bytes to text), `tree` (text to plain data with positions),
+`interpolate`, `validate` and `explain` (the schema), `normalise` (defaults), `check` (what no schema can say), `build`.
+"""

@@ -1,0 +1,114 @@
+"""A document in its normal form, all values in it, to the model. What reaches this has been checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from envup.envfile import units
+from envup.envfile.interpolate import Path as Place
+from envup.model import Environment, ImageReference, MachineSpec, Mount, Probe, Resources, Step
+
+OWN = frozenset(
+    ("provider", "requires", "image", "resources", "hostname", "user", "environment", "ports", "mounts")
+) | frozenset(("depends_on", "ready", "provision"))
+STEP = frozenset(("name", "environment", "user", "run"))
+PATHS = {"tarball": ("tarball",), "directory": ("directory",), "dockerfile": ("dockerfile", "context")}
+PATHS |= {"disk": ("disk",), "debootstrap": ("keyring",)}
+"""Options of image sources that are paths on the host."""
+
+
+def build(document: Mapping[str, Any], file: Path, outside: frozenset[Place], provider: str | None) -> Environment:
+    """The environment. `outside` holds the paths of values that came from outside the Envfile; `provider` is that of
+    every machine, where it is given."""
+    builder = _Builder(document, file.parent, outside)
+    machines = tuple(builder.machine(name, provider) for name in document["machines"])
+    name = document["name"] or file.parent.name or "root"
+    return Environment(name, file.parent, file, machines, tuple(dict.fromkeys(builder.leading_out)))
+
+
+class _Builder:
+    def __init__(self, document: Mapping[str, Any], directory: Path, outside: frozenset[Place]) -> None:
+        self._document, self._directory, self._outside = document, str(directory), outside
+        self._real = os.path.realpath(directory)
+        self.leading_out: list[str] = []
+
+    def machine(self, name: str, provider: str | None) -> MachineSpec:
+        value = self._document["machines"][name]
+        environment = value.get("environment", {})
+        wanted = value.get("depends_on", {})
+        return MachineSpec(
+            name=name,
+            image=self._image(value["image"]),
+            provider=provider or value["provider"],
+            isolation=value.get("requires", {}).get("isolation"),
+            resources=_resources(value.get("resources", {})),
+            hostname=value.get("hostname") or name,
+            user=value["user"],
+            environment=environment,
+            ports=tuple(units.port(text) for text in value.get("ports", ())),
+            mounts=tuple(self._mount(item) for item in value["mounts"]),
+            depends_on=wanted if isinstance(wanted, dict) else dict.fromkeys(wanted, "started"),
+            ready=_probe(value["ready"]) if "ready" in value else None,
+            steps=tuple(self._steps(name, value.get("provision", ()))),
+            options={key: options for key, options in value.items() if key not in OWN},
+            secrets=self._secrets(environment, ("machines", name, "environment")),
+            peers=tuple(other for other in self._document["machines"] if other != name),
+        )
+
+    def _secrets(self, environment: Mapping[str, str], path: Place) -> frozenset[str]:
+        return frozenset(name for name in environment if (*path, name) in self._outside)
+
+    def _steps(self, machine: str, steps: list[dict[str, Any]]) -> Iterator[Step]:
+        taken = {step["name"] for step in steps if "name" in step}
+        for index, step in enumerate(steps):
+            kind = next(key for key in step if key not in STEP)
+            environment = step.get("environment", {})
+            name = step.get("name") or f"{kind}-{index + 1}"
+            while "name" not in step and name in taken:
+                name = f"{name}'"
+            path = ("machines", machine, "provision", index, "environment")
+            secrets = self._secrets(environment, path)
+            yield Step(index, name, kind, step[kind], environment, step.get("user"), step["run"], secrets)
+
+    def _image(self, value: str | dict[str, Any]) -> ImageReference:
+        if value == "host":
+            return ImageReference("host")
+        if isinstance(value, str):
+            distribution, _, suite = value.partition("/")
+            chosen = {"distribution": distribution, "suite": suite}
+            return ImageReference("debootstrap", {**chosen, **self._debootstrap(chosen)})
+        source = next(iter(value))
+        own = value.get(source)
+        options = dict(own) if isinstance(own, dict) else dict(value)
+        for key in PATHS.get(source, ()):
+            if key in options and "://" not in options[key]:
+                options[key] = self._path(options[key])
+        return ImageReference(source, options)
+
+    def _debootstrap(self, chosen: Mapping[str, str]) -> dict[str, Any]:
+        return {key: value for key, value in self._document["debootstrap"].items() if key not in chosen}
+
+    def _mount(self, value: str | dict[str, object]) -> Mount:
+        source, target, read_only = units.mount(value)
+        return Mount(Path(self._path(source)), target, read_only)
+
+    def _path(self, text: str) -> str:
+        """Absolute; remembered where it leads out of the project."""
+        path = os.path.normpath(os.path.join(self._directory, os.path.expanduser(text)))  # noqa: PTH111, PTH118
+        real = os.path.realpath(path)
+        if real != self._real and not real.startswith(self._real.rstrip("/") + "/"):
+            self.leading_out.append(path)
+        return path
+
+
+def _resources(value: Mapping[str, Any]) -> Resources:
+    memory, disk = (units.size(value[key]) if key in value else None for key in ("memory", "disk"))
+    return Resources(value.get("cpus"), memory, disk, value.get("pids"))
+
+
+def _probe(value: Mapping[str, Any]) -> Probe:
+    kind = next(key for key in ("command", "tcp", "http") if key in value)
+    return Probe(kind, value[kind], units.duration(value["timeout"]), units.duration(value["interval"]))

@@ -1,0 +1,70 @@
+"""Validated documents, kept so that an Envfile that did not change is not parsed again.
+
+A file holds a head and the document as it was written: values from outside the Envfile are not in it, only a digest of
+them with a salt. It is good for one content of the Envfile, one set of plugins, one schema and the same values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envup import __version__
+from envup.plugin_index import write_private
+
+if TYPE_CHECKING:
+    from envup.envfile.interpolate import Variables
+    from envup.plugins import Host
+
+SCHEMA = Path(__file__).parent.parent / "envfile.schema.json"
+
+
+class Cache:
+    """The entry of one Envfile. A damaged one counts as none."""
+
+    def __init__(self, file: Path, content: bytes, host: Host, provider: str | None) -> None:
+        self._path = host.home.cache / f"envfile-{_digest(os.fsencode(file))[:24]}.json"
+        about = [__version__, SCHEMA.stat().st_mtime_ns, host.key, provider, _digest(content)]
+        self._key = _digest(json.dumps(about).encode())
+
+    def get(self, variables: Variables) -> Mapping[str, Any] | None:
+        """The document in its normal form, if it still holds with the values that `variables` gives now."""
+        try:
+            head, _, body = self._path.read_bytes().partition(b"\n")
+            about = json.loads(head)
+            if about["key"] != self._key or about["body"] != _digest(body):
+                return None
+            values = {name: variables.get(name) for name in about["variables"]}
+            if about["values"] != _digest_of_values(about["salt"], values):
+                return None
+            document: Mapping[str, Any] = json.loads(body)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return document
+
+    def put(self, document: Mapping[str, Any], variables: Variables) -> None:
+        """Keep a document that holds with the values of `variables`. A cache that cannot be written is no loss."""
+        salt = os.urandom(16).hex()
+        body = json.dumps(document)
+        head = {
+            "key": self._key,
+            "body": _digest(body.encode()),
+            "salt": salt,
+            "variables": list(variables.used),
+            "values": _digest_of_values(salt, variables.used),
+        }
+        with suppress(OSError):
+            write_private(self._path, f"{json.dumps(head)}\n{body}")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digest_of_values(salt: str, values: Mapping[str, str | None]) -> str:
+    return _digest(json.dumps([salt, sorted(values.items())], default=str).encode())

@@ -1,0 +1,60 @@
+"""Finding and loading an Envfile: the way into this package.
+
+An Envfile that was loaded before comes from the cache, and then neither YAML nor JSON schema is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from envup.envfile.build import build
+from envup.envfile.cache import Cache
+from envup.envfile.interpolate import Variables, resolved
+from envup.envfile.source import read
+from envup.errors import UsageError
+
+if TYPE_CHECKING:
+    from envup.model import Environment
+    from envup.plugins import Host
+
+NAMES = ("Envfile", "Envfile.yaml", "Envfile.yml")
+
+
+def find(start: Path, file: Path | None = None) -> Path:
+    """The Envfile that counts in `start`: `file` if it is given, else the first of `NAMES` there or in the nearest
+    parent. Absolute. Errors: `UsageError` when there is none."""
+    start = start.absolute()
+    if file is not None:
+        found = start / file
+        if found.is_file():
+            return found
+        raise UsageError(f"there is no Envfile {file}", hint="run: env new")
+    for directory in (start, *start.parents):
+        for name in NAMES:
+            if (directory / name).is_file():
+                return directory / name
+    raise UsageError(f"there is no Envfile in {start} or above it", hint="run: env new")
+
+
+def load(
+    file: Path, host: Host, *, environ: Mapping[str, str] = os.environ, provider: str | None = None
+) -> Environment:
+    """The environment that `file` declares; `provider` overrides that of every machine. Errors: `EnvfileError` with
+    every problem of the file, `UsageError` when it cannot be read or no such provider is installed."""
+    file = file.absolute()
+    if provider not in (None, "auto"):
+        host.info("provider", str(provider))
+    content = read(file)
+    variables = Variables(environ, file.parent / ".env")
+    cache = Cache(file, content, host, provider)
+    document: Mapping[str, Any] | None = cache.get(variables)
+    if document is None:
+        from envup.envfile.examine import examine
+
+        document, variables = examine(content, file, host, environ=environ, provider=provider)
+        cache.put(document, variables)
+    whole, outside = resolved(document, variables)
+    return build(whole, file, outside, provider)

@@ -1,0 +1,122 @@
+"""The index of installed plugins, kept in the cache so that `importlib.metadata` is imported only after a change.
+
+One file for each `sys.path`; it holds while the modification times of the entries of `sys.path` and of every manifest
+are those that it was made with. A cache that cannot be read or written is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envup import __version__
+
+Stamp = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """One plugin as its distribution and its manifest describe it. `problem` says in one sentence why it cannot be
+    used; its `kinds` may then be empty, because nothing is known of it but its name."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    kinds: tuple[str, ...]
+    manifest: Mapping[str, Any]
+    problem: str = ""
+
+    @property
+    def envup(self) -> Mapping[str, Any]:
+        """What the manifest says to envup: `api`, `kinds`, `isolation`, `install`, `events`, `verbatim`."""
+        found = self.manifest.get("x-envup", {})
+        return found if isinstance(found, Mapping) else {}
+
+    def may_be(self, kind: str) -> bool:
+        """Whether it is of that kind, or may be for all that is known."""
+        return kind in self.kinds or (bool(self.problem) and not self.kinds)
+
+
+Index = tuple[str, tuple[PluginInfo, ...]]
+"""A digest of everything in it, and the plugins by name."""
+
+
+def read(cache: Path) -> Index:
+    """The index of what is installed now; from the cache where that still holds, else made again and written there."""
+    entries = [entry or str(Path.cwd()) for entry in sys.path]
+    name = hashlib.sha256("\0".join([__version__, *entries]).encode(errors="surrogateescape")).hexdigest()[:16]
+    file = cache / f"plugins-{name}.json"
+    return _cached(file) or _renewed(file, entries)
+
+
+def _stamps(paths: Iterable[str]) -> list[Stamp]:
+    """(path, modification time in ns, size) of each path; -1 for one that is not there."""
+    return [_stamp(path) for path in paths]
+
+
+def _stamp(path: str) -> Stamp:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path for each entry would cost more than the call
+    except (OSError, ValueError):
+        return (path, -1, -1)
+    return (path, status.st_mtime_ns, status.st_size)
+
+
+def _cached(file: Path) -> Index | None:
+    try:
+        content = json.loads(file.read_bytes())
+        stamps = [tuple(stamp) for stamp in content["stamps"]]
+        if stamps != _stamps(path for path, *_ in stamps):
+            return None
+        rows = content["plugins"]
+        if content["key"] != _key(rows):
+            return None
+        return content["key"], tuple(_from_row(*row) for row in rows)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _from_row(
+    name: str, module: str, distribution: str, version: str, kinds: list[str], manifest: dict[str, Any], problem: str
+) -> PluginInfo:
+    return PluginInfo(name, module, distribution, version, tuple(kinds), manifest, problem)
+
+
+def _renewed(file: Path, entries: list[str]) -> Index:
+    from envup.plugin_discovery import discover
+
+    before = _stamps(entries)
+    plugins, manifests = discover()
+    rows = [[p.name, p.module, p.distribution, p.version, list(p.kinds), dict(p.manifest), p.problem] for p in plugins]
+    key = _key(rows)
+    content = {"stamps": before + _stamps(manifests), "key": key, "plugins": rows}
+    with suppress(OSError):
+        write_private(file, json.dumps(content))
+    return key, tuple(plugins)
+
+
+def _key(rows: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def write_private(file: Path, text: str) -> None:
+    """Replace `file` at once by one that only this user can read; its directory is made where it is missing.
+    Errors: `OSError`, and the old content stays."""
+    file.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        temporary.replace(file)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
