@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from envup.events import Emit
+from envup.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Value):
     """An image in the store. `archive` is the hub form, or None for the one image that has none: `host`, whose
     `digest` is `host`. `architecture` is Debian's name of it (`amd64`, `i386`, `arm64`) or empty when not known."""
 
@@ -24,8 +23,7 @@ class Image:
     architecture: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FetchContext:
+class FetchContext(Value):
     """What a source works with. `work` is an empty directory that is removed afterwards, whatever happens; `emit` takes
     progress and output under the action that the engine runs."""
 
@@ -48,3 +46,14 @@ class ImageSource(ABC):
         """Write the hub form to `archive` and return its architecture, or an empty string. On failure nothing that it
         leaves behind is used. Errors: `EnvupError` with a remedy when a tool is missing, the network refuses, or
         content does not fit its checksum."""
+
+
+def unpack_image(archive: Path, target: Path, *, argv_prefix: tuple[str, ...] = ()) -> None:
+    """Unpack a hub form into the new directory `target`, which appears whole or not at all; for providers.
+
+    `argv_prefix` is put before each program that writes, such as one that enters a user namespace. Nothing is written
+    outside `target`, and what is below /dev is left out. Errors: `EnvupError`, with nothing left.
+    """
+    from envup.images.archive import unpack
+
+    unpack(archive, target, argv_prefix=argv_prefix)

@@ -1,0 +1,80 @@
+"""The index of the store: which reference of an Envfile stands for which digest, one small file a reference."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from envup.files import write_atomically
+from envup.model import ImageReference
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Entry(NamedTuple):
+    """One reference in the index. Times are seconds since the epoch; `size` is bytes."""
+
+    source: str
+    options: Mapping[str, Any]
+    digest: str
+    architecture: str
+    size: int
+    created: float
+    last_used: float
+
+
+def key_of(reference: ImageReference, distinction: Mapping[str, Any]) -> str:
+    """What tells this reference from others: its source, the options that say something, and the source's own key."""
+    options = {name: value for name, value in reference.options.items() if value is not None}
+    text = json.dumps([reference.source, options, distinction], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Index:
+    """The files below `directory`. A damaged one counts as missing: the image is then fetched again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def read(self, key: str) -> Entry | None:
+        """The entry of that key, or None."""
+        return _parse(self._path(key))
+
+    def write(self, key: str, entry: Entry) -> None:
+        """Put an entry in the place of what is there. Errors: `OSError`."""
+        facts = {name: value for name, value in entry._asdict().items() if name != "last_used"}
+        write_atomically(self._path(key), json.dumps(facts, default=str).encode(), mode=0o600)
+
+    def touch(self, key: str) -> None:
+        """Note that it was used now."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._path(key), (time.time(), time.time()))
+
+    def entries(self) -> Iterator[tuple[str, Entry | None]]:
+        """All keys and their entries; None for one that is damaged."""
+        for path in sorted(self._directory.glob("[!.]*.json")):
+            yield path.stem, _parse(path)
+
+    def remove(self, key: str) -> None:
+        """Drop an entry; succeeds when it is gone."""
+        self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._directory / f"{key}.json"
+
+
+def _parse(path: Path) -> Entry | None:
+    try:
+        facts = json.loads(path.read_bytes())
+        entry = Entry(**facts, last_used=path.stat().st_mtime)
+        sound = _DIGEST.fullmatch(entry.digest) is not None and isinstance(entry.size, int)
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return entry if sound else None

@@ -1,0 +1,202 @@
+"""The image source `debootstrap`: a system made from Debian packages, by mmdebstrap or else by debootstrap."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from envup.errors import EnvupError
+from envup.events import Event
+from envup.image import FetchContext, ImageSource
+from envup.images import tools
+from envup.value import Value
+
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "i686": "i386",
+    "aarch64": "arm64",
+    "armv7l": "armhf",
+    "riscv64": "riscv64",
+    "ppc64le": "ppc64el",
+    "s390x": "s390x",
+}
+"""uname(2)'s machine to Debian's name."""
+
+_APT_LEFTOVERS = (
+    "./var/cache/apt/*.bin",
+    "./var/cache/apt/archives/*.deb",
+    "./var/lib/apt/lists/*",
+    "./var/log/bootstrap.log",
+)
+
+
+class _Recipe(Value):
+    """What to build. `mirrors` are URIs or lines of sources.list(5); none leaves the choice to the tool."""
+
+    distribution: str
+    suite: str
+    variant: str
+    components: tuple[str, ...]
+    include: tuple[str, ...]
+    architecture: str
+    keyring: str
+    mirrors: tuple[str, ...]
+
+
+class Debootstrap(ImageSource):
+    """`image: debian/bookworm` and `image: {debootstrap: {…}}`."""
+
+    name = "debootstrap"
+
+    def key(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The architecture, which is the host's by default."""
+        return {"architecture": options.get("architecture") or native_architecture()}
+
+    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> str:
+        recipe = _recipe(options)
+        tool = _tool(recipe)
+        text = f"building {recipe.distribution}/{recipe.suite} ({recipe.architecture}) with {Path(tool).name}"
+        context.emit(Event("progress", text=text))
+        try:
+            if Path(tool).name == "mmdebstrap":
+                _with_mmdebstrap(tool, recipe, archive, context)
+            else:
+                _with_debootstrap(tool, recipe, archive, context)
+        except tools.ToolError as error:
+            hint = (
+                error.hint or "check the names of suite, variant and packages, the mirror, and the network of this host"
+            )
+            raise EnvupError(
+                f"cannot build {recipe.distribution}/{recipe.suite}: {error.brief}", details=error.details, hint=hint
+            ) from error
+        return recipe.architecture
+
+
+def native_architecture() -> str:
+    """Debian's name of the host's architecture; the kernel's own where it is not known."""
+    machine = os.uname().machine
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def _recipe(options: Mapping[str, Any]) -> _Recipe:
+    distribution, suite = str(options.get("distribution") or "debian"), str(options["suite"])
+    architecture = str(options.get("architecture") or native_architecture())
+    components = tuple(options.get("components") or ("main",))
+    mirror = str(options.get("mirror") or "")
+    mirrors = (mirror,) if mirror else _host_mirrors(distribution, suite, components, architecture)
+    include = tuple(options.get("include") or ())
+    if any("https://" in line for line in mirrors) and "ca-certificates" not in include:
+        include = (*include, "ca-certificates")  # without it, apt in the machine cannot reach its own mirror
+    keyring = str(options.get("keyring") or "") or _foreign_keyring(distribution, mirror)
+    variant = str(options.get("variant") or "minbase")
+    return _Recipe(distribution, suite, variant, components, include, architecture, keyring, mirrors)
+
+
+def _host_mirrors(distribution: str, suite: str, components: Sequence[str], architecture: str) -> tuple[str, ...]:
+    from envup.images import aptsources
+
+    at_ports = distribution == "ubuntu" and architecture not in (native_architecture(), "i386")
+    return () if at_ports else aptsources.mirrors(distribution, suite, components)
+
+
+def _foreign_keyring(distribution: str, mirror: str) -> str:
+    """The keyring of a distribution that is not the host's; empty for the host's own, whose keys the tools know."""
+    from envup.images import aptsources
+
+    if aptsources.release().get("ID") == distribution:
+        return ""
+    if distribution not in ("debian", "ubuntu") and not mirror:
+        raise EnvupError(
+            f"where to get {distribution} from is not known on this host",
+            hint="give the image a `mirror:` and a `keyring:`",
+        )
+    keyring = Path(f"/usr/share/keyrings/{distribution}-archive-keyring.gpg")
+    if not keyring.exists():
+        raise EnvupError(
+            f"the keys that sign {distribution} are not on this host",
+            hint=f"run: apt-get install {distribution}-archive-keyring; or give the image a `keyring:`",
+        )
+    return str(keyring)
+
+
+def _tool(recipe: _Recipe) -> str:
+    """mmdebstrap where it is, else debootstrap. Errors: `EnvupError` with the remedy where neither can be used."""
+    what = f"building {recipe.distribution}/{recipe.suite}"
+    mmdebstrap = shutil.which("mmdebstrap", path=tools.search_path())
+    debootstrap = shutil.which("debootstrap", path=tools.search_path())
+    if mmdebstrap:
+        if os.geteuid():
+            _check_subordinate_ids(what)
+        return mmdebstrap
+    if debootstrap and not os.geteuid():
+        return debootstrap
+    needs = "needs the program mmdebstrap" if os.geteuid() else "needs the program mmdebstrap or debootstrap"
+    raise EnvupError(f"{what} {needs}", hint="run: apt-get install mmdebstrap")
+
+
+def _check_subordinate_ids(what: str) -> None:
+    import getpass
+
+    tools.require("newuidmap", "uidmap", f"{what} without root")
+    user = getpass.getuser()
+    for kind in ("uid", "gid"):
+        path = Path(f"/etc/sub{kind}")
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if not any(line.split(":")[0] in (user, str(os.getuid())) for line in lines):
+            raise EnvupError(
+                f"{what} without root needs subordinate ids, and {path} has none for {user}",
+                hint=f"run as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
+            )
+
+
+def _with_mmdebstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchContext) -> None:
+    argv = [
+        tool,
+        "--mode=unshare" if os.geteuid() else "--mode=root",
+        "--format=tar",
+        f"--variant={recipe.variant}",
+        f"--architectures={recipe.architecture}",
+        f"--components={','.join(recipe.components)}",
+        *([f"--include={','.join(recipe.include)}"] if recipe.include else []),
+        *([f"--keyring={recipe.keyring}"] if recipe.keyring else []),
+        recipe.suite,
+        str(archive),
+        *recipe.mirrors,
+    ]
+    tools.run(argv, emit=context.emit, environment=_environment(context))
+
+
+def _with_debootstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchContext) -> None:
+    from envup.images.sources.directory import pack
+
+    root = context.work / "root"
+    uri = next((line.split()[1] if line.startswith("deb ") else line for line in recipe.mirrors), "")
+    argv = [
+        *("unshare", "--mount", "--"),  # so that what it mounts below root is gone when it ends, however it ends
+        tool,
+        *([f"--variant={recipe.variant}"] if recipe.variant != "standard" else []),
+        f"--arch={recipe.architecture}",
+        f"--components={','.join(recipe.components)}",
+        *([f"--include={','.join(recipe.include)}"] if recipe.include else []),
+        *([f"--keyring={recipe.keyring}"] if recipe.keyring else []),
+        recipe.suite,
+        str(root),
+        *([uri] if uri else []),
+    ]
+    tools.run(argv, emit=context.emit, environment=_environment(context))
+    lines = [line for line in recipe.mirrors if line.startswith("deb ")]
+    if lines:
+        (root / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
+    pack(root, archive, context, exclude=_APT_LEFTOVERS)
+
+
+def _environment(context: FetchContext) -> Mapping[str, str]:
+    """Times in the image do not pass the last midnight, so that two builds of one day are the same."""
+    environment = {"PATH": tools.search_path(), "SOURCE_DATE_EPOCH": str(int(time.time()) // 86400 * 86400)}
+    if not os.geteuid():
+        environment["TMPDIR"] = str(context.work)
+    return environment
