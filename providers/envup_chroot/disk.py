@@ -1,0 +1,73 @@
+"""The writable layer of a machine on a file system of its own: a tmpfs or an ext4 image behind a loop device.
+
+Both are mounted in the holder's namespace only. The loop device clears itself when the last mount goes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+
+from envup_chroot import syscalls
+
+# linux/loop.h, linux/fs/ext4
+_LOOP_CTL_GET_FREE = 0x4C82
+_LOOP_CONFIGURE = 0x4C0A
+_LO_FLAGS_AUTOCLEAR = 4
+_EXT4_IOC_RESIZE_FS = 0x40086610
+_BLOCK = 4096
+
+
+def make_layers(directory: str, lower: str) -> None:
+    """Make `upper` and `work` where they are missing. `upper` becomes the machine's /, so it takes the image's mode."""
+    upper = f"{directory}/upper"
+    if not os.path.isdir(upper):
+        os.mkdir(upper)
+        os.chmod(upper, stat.S_IMODE(os.stat(lower).st_mode))
+    if not os.path.isdir(f"{directory}/work"):
+        os.mkdir(f"{directory}/work", 0o700)
+
+
+def mount_image(file: str, directory: str, size: int) -> None:
+    """Mount an ext4 image, grown to `size` bytes when that is more than it has. It never shrinks."""
+    if os.stat(file).st_size < size:
+        os.truncate(file, size)
+    device, name = _attach(file)
+    try:
+        syscalls.mount(name, directory, "ext4", syscalls.MS_NODEV)
+    finally:
+        os.close(device)
+    root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        blocks = os.stat(file).st_size // _BLOCK
+        statistics = os.fstatvfs(root)
+        if statistics.f_blocks < blocks:
+            fcntl.ioctl(root, _EXT4_IOC_RESIZE_FS, struct.pack("Q", blocks))
+    finally:
+        os.close(root)
+
+
+def _attach(file: str) -> tuple[int, str]:
+    """A loop device over `file` that goes with its last user: its descriptor and name."""
+    control = os.open("/dev/loop-control", os.O_RDWR)
+    backing = os.open(file, os.O_RDWR)
+    try:
+        while True:
+            name = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
+            device = os.open(name, os.O_RDWR)
+            shown = os.fsencode(os.path.abspath(file))[-63:]
+            info = struct.pack("5Q4I64s64s32s2Q", 0, 0, 0, 0, 0, 0, 0, 0, _LO_FLAGS_AUTOCLEAR, shown, b"", b"", 0, 0)
+            try:
+                fcntl.ioctl(device, _LOOP_CONFIGURE, struct.pack("2I", backing, 0) + info + bytes(64))
+            except OSError as error:
+                os.close(device)
+                if error.errno != errno.EBUSY:
+                    raise
+            else:
+                return device, name
+    finally:
+        os.close(backing)
+        os.close(control)

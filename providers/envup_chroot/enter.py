@@ -1,0 +1,124 @@
+"""Runs a program in a running machine: joins its namespaces, starts the program there and stands in for it.
+
+Called as `runner.py enter KEY=VALUE… -- PROGRAM ARGUMENT…` by the line that `ChrootProvider.command` gives. Signals
+that reach this process go on to the program, and its end, exit code or signal, becomes this process's own. 125: the
+machine could not be entered; 126, 127: the program cannot be executed, is not found.
+"""
+
+from __future__ import annotations
+
+import os
+
+from envup_chroot import accounts, capabilities, joining, relay, syscalls, terminal
+from envup_chroot.signals import signal
+
+_SEARCH_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def main(arguments: list[str]) -> int:
+    """See the module. Returns only when the program could not be started."""
+    way = joining.Way(arguments)
+    wants_terminal = way.values["terminal"] == "1" and os.isatty(0)
+    caller = os.getppid()
+    host_proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        variables = way.variables()
+        cgroups = way.open_cgroups()
+        way.join(processes=True)
+        account = accounts.find(os.fsencode(way.values["user"]))
+    except joining.NotRunning as error:
+        return _complain(125, str(error))
+    except accounts.UnknownAccount as error:
+        return _complain(126, str(error))
+    except FileNotFoundError:
+        return _complain(125, "the machine is not running")
+    except OSError as error:
+        return _complain(125, f"the machine cannot be entered: {error}")
+    environment = _environment(account, variables, terminal=wants_terminal)
+    pair = terminal.open_pair(account.uid) if wants_terminal else None
+    mask = relay.hold_signals()
+    alive_reader, alive_writer = os.pipe()
+    if b"ENVUP_SUPERVISED" in os.environb:
+        relay.end_with(caller)
+    child = os.fork()
+    if child == 0:
+        os.close(alive_writer)
+        for cgroup in cgroups:
+            os.write(cgroup, b"0")
+        os.setsid()
+        if pair is not None:
+            terminal.adopt(pair.slave)
+        os._exit(_become(way, account, environment, mask, alive_reader))
+    os.close(alive_reader)
+    for cgroup in cgroups:
+        os.close(cgroup)
+    relay.end_like(relay.stand_in(child, host_proc, pair))
+
+
+def _environment(account: accounts.Account, machine: dict[bytes, bytes], *, terminal: bool) -> dict[bytes, bytes]:
+    """Later ones win: defaults, what the user's entry says, the machine's, this command's."""
+    variables = {b"PATH": _SEARCH_PATH, b"LANG": b"C.UTF-8"}
+    variables |= {b"HOME": account.home, b"USER": account.name, b"LOGNAME": account.name, b"SHELL": account.shell}
+    if terminal and b"TERM" in os.environb:
+        variables[b"TERM"] = os.environb[b"TERM"]
+    return variables | machine | joining.marked(dict(os.environb))
+
+
+def _become(
+    way: joining.Way, account: accounts.Account, environment: dict[bytes, bytes], mask: set[int], alive: int
+) -> int:
+    """Turn the child into the program. Returns only when that fails."""
+    capabilities.limit_to(int(way.values["capabilities"]))
+    if persona := int(way.values["persona"]):
+        syscalls.personality(persona)
+    os.umask(0o022)
+    try:
+        os.setgroups(account.groups)
+        os.setresgid(account.gid, account.gid, account.gid)
+        os.setresuid(account.uid, account.uid, account.uid)
+    except OSError as error:
+        return _complain(126, f"cannot become user {account.uid}:{account.gid}: {error.strerror}")
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    relay.exit_when_orphaned(alive)
+    workdir = os.fsencode(way.values["workdir"])
+    try:
+        os.chdir(workdir or account.home)
+    except OSError as error:
+        if workdir:
+            return _complain(126, f"working directory {os.fsdecode(workdir)}: {error.strerror}")
+        os.chdir("/")
+    argv = [os.fsencode(argument) for argument in way.rest]
+    program = argv[0] if argv else account.shell
+    os.closerange(3, 1 << 20)
+    relay.restore_signals(mask)
+    return _execute(program, argv or [b"-" + account.shell.rpartition(b"/")[2]], environment)
+
+
+def _execute(program: bytes, argv: list[bytes], environment: dict[bytes, bytes]) -> int:
+    """execvp(3) with the machine's PATH; a script without an interpreter line is not given to a shell."""
+    directories = environment.get(b"PATH", _SEARCH_PATH).split(b":")
+    candidates = [program] if b"/" in program else [directory + b"/" + program for directory in directories]
+    refusal: OSError | None = None
+    for candidate in candidates if program else ():
+        try:
+            os.execve(candidate, argv, environment)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if os.path.lexists(candidate):
+                refusal = refusal or error
+        except PermissionError as error:
+            refusal = error
+        except OSError as error:
+            return _complain(126, f"{os.fsdecode(program)}: {error.strerror}")
+    name = os.fsdecode(program)
+    if isinstance(refusal, PermissionError):
+        return _complain(126, f"{name}: {refusal.strerror}")
+    return _complain(127, f"{name}: {'its interpreter or loader is not there' if refusal else 'not found'}")
+
+
+def _complain(code: int, message: str) -> int:
+    text = f"envup: {message}\n".encode("utf-8", "surrogateescape")
+    try:
+        os.write(2, text)
+    except OSError:
+        return code
+    return code

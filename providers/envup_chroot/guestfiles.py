@@ -1,0 +1,60 @@
+"""The files inside a machine that envup writes at each start: /etc/hosts, /etc/hostname, /etc/resolv.conf.
+
+Runs with the machine as root directory. What a user wrote is kept: in /etc/hosts only the marked block is ours, and
+/etc/resolv.conf is replaced while its first line is ours, or at the first start.
+"""
+
+from __future__ import annotations
+
+import os
+
+_BEGIN = "# envup begin"
+_END = "# envup end"
+_RESOLVER_MARK = "# Copied from the host by envup at each start; remove this line to keep your own.\n"
+
+
+def write(hostname: str, peers: list[str], resolver: str | None, *, first: bool) -> None:
+    """Bring all three up to date. `resolver` is the text of the host's resolv.conf; None leaves the machine's alone."""
+    os.makedirs("/etc", exist_ok=True)
+    before = _read("/etc/hosts")
+    _replace("/etc/hosts", hosts(before, hostname, peers), before)
+    before = _read("/etc/hostname")
+    _replace("/etc/hostname", f"{hostname}\n", before)
+    before = _read("/etc/resolv.conf")
+    if resolver is not None and (first or before is None or before.startswith(_RESOLVER_MARK)):
+        _replace("/etc/resolv.conf", _RESOLVER_MARK + resolver, before)
+
+
+def hosts(before: str | None, hostname: str, peers: list[str]) -> str:
+    """/etc/hosts with our block at its end. All machines share the host's network, so each name is the loopback."""
+    kept: list[str] = []
+    inside = False
+    for line in (before or "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n").splitlines():
+        if line in (_BEGIN, _END):
+            inside = line == _BEGIN
+        elif not inside:
+            kept.append(line)
+    names = dict.fromkeys(name for name in (hostname, *peers) if name not in ("", "localhost"))
+    block = [_BEGIN, *(f"127.0.0.1\t{name}" for name in names), _END]
+    return "\n".join([*kept, *block]) + "\n"
+
+
+def _read(path: str) -> str | None:
+    """The text of a regular file, None where there is none (a dangling link is none)."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _replace(path: str, text: str, before: str | None) -> None:
+    if text == before:
+        return
+    temporary = f"{path}.envup"
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+    os.rename(temporary, path)

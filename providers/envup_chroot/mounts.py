@@ -1,0 +1,155 @@
+"""Makes the root of a machine inside the holder's namespaces: overlay, /dev, /sys, /proc, declared mounts.
+
+Host paths are turned into detached mount trees first; then the root is changed and the host's is gone. All that
+follows is resolved inside the machine while it has no /proc, so no link in an image can lead anything to the host.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from envup_chroot import disk, guestfiles, hostview, syscalls
+from envup_chroot.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NODES = ("null", "zero", "full", "random", "urandom", "tty")
+_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "ptmx": "pts/ptmx",
+}
+# Docker's lists (moby, oci/defaults.go).
+_HIDDEN = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+)  # fmt: skip
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+class MountError(Exception):
+    """Why the root of a machine could not be made, in one sentence."""
+
+
+def make_root(config: dict[str, Any]) -> None:
+    """Give this process, PID 1 of its namespace, the machine's root, host name and files."""
+    syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC)
+    syscalls.mount("none", "/", None, MS_REC | MS_PRIVATE)
+    syscalls.sethostname(config["hostname"])
+    declared = [(target, *_source(source, read_only)) for source, target, read_only in config["mounts"]]
+    nodes = {name: syscalls.clone_tree(f"/dev/{name}") for name in _NODES}
+    os.chdir(config["machine"])
+    _overlay(config)
+    os.chdir("root")
+    syscalls.seal_imports()
+    syscalls.pivot_root(".", ".")
+    syscalls.unmount(".")
+    os.chdir("/")
+    _devices(nodes)
+    _system_files(rootless=config["maps"] is not None)
+    guestfiles.write(config["hostname"], config["peers"], config["resolver"], first=config["first"])
+    for target, tree, is_directory in declared:
+        _attach(tree, target, is_directory=is_directory)
+    _make("/proc", is_directory=True)
+    syscalls.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    _protect()
+
+
+def _source(source: str, read_only: bool) -> tuple[int, bool]:
+    """A detached tree of a declared mount, and whether it is a directory."""
+    try:
+        mode = os.stat(source).st_mode
+        tree = syscalls.clone_tree(source)
+    except OSError as error:
+        raise MountError(f"mounts: {source}: {error.strerror}") from error
+    is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+    attributes = (syscalls.MOUNT_ATTR_RDONLY if read_only else 0) | (0 if is_device else syscalls.MOUNT_ATTR_NODEV)
+    syscalls.restrict_tree(tree, attributes)
+    return tree, stat.S_ISDIR(mode)
+
+
+def _overlay(config: dict[str, Any]) -> None:
+    """Mount the copy-on-write view at `root`. Paths are given relative or as descriptors, which no character in them
+    disturbs."""
+    layers = ""
+    if config["tmpfs"] is not None:
+        syscalls.mount("tmpfs", "disk", "tmpfs", MS_NODEV, config["tmpfs"])
+        disk.make_layers("disk", config["lower"])
+        layers = "disk/"
+    elif config["disk"] is not None:
+        disk.mount_image("disk.img", "disk", config["disk"])
+        disk.make_layers("disk", config["lower"])
+        layers = "disk/"
+    lowers = [config["lower"]]
+    if config["hidden"]:
+        syscalls.mount("tmpfs", "mask", "tmpfs", MS_NODEV, "mode=755")
+        hostview.mask("mask", config["hidden"])
+        lowers.insert(0, "mask")
+    opened = [os.open(lower, os.O_PATH | os.O_DIRECTORY) for lower in lowers]
+    lower = ":".join(f"/proc/self/fd/{descriptor}" for descriptor in opened)
+    data = f"lowerdir={lower},upperdir={layers}upper,workdir={layers}work"
+    try:
+        syscalls.mount("overlay", "root", "overlay", MS_NODEV, data + (",userxattr" if config["maps"] else ""))
+    except OSError as error:
+        raise MountError(f"overlayfs cannot be mounted on {config['machine']}: {error.strerror}") from error
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+def _devices(nodes: dict[str, int]) -> None:
+    _make("/dev", is_directory=True)
+    syscalls.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=4m")
+    for name, tree in nodes.items():
+        _attach(tree, f"/dev/{name}", is_directory=False)
+    for name, target in _LINKS.items():
+        os.symlink(target, f"/dev/{name}")
+    os.mkdir("/dev/pts")
+    syscalls.mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5")
+    os.mkdir("/dev/shm")
+    syscalls.mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+
+
+def _system_files(*, rootless: bool) -> None:
+    """Mount /sys read-only. The kernel allows a sysfs to the owner of the network namespace alone, which a user is
+    not."""
+    _make("/sys", is_directory=True)
+    kind = "tmpfs" if rootless else "sysfs"
+    syscalls.mount(kind, "/sys", kind, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _protect() -> None:
+    """Hide what tells or changes the host's state, and make the rest of it read-only."""
+    for path in _HIDDEN:
+        if os.path.isdir(path):
+            syscalls.mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        elif os.path.exists(path):
+            syscalls.attach_tree(syscalls.clone_tree("/dev/null"), path)
+    for path in _READ_ONLY:
+        if os.path.exists(path):
+            tree = syscalls.clone_tree(path)
+            syscalls.restrict_tree(tree, syscalls.MOUNT_ATTR_RDONLY)
+            syscalls.attach_tree(tree, path)
+
+
+def _attach(tree: int, target: str, *, is_directory: bool) -> None:
+    try:
+        _make(target, is_directory=is_directory)
+        syscalls.attach_tree(tree, target)
+    except OSError as error:
+        raise MountError(f"mounts: {target} in the machine: {error.strerror}") from error
+
+
+def _make(path: str, *, is_directory: bool) -> None:
+    """Create a mount point where there is none."""
+    if os.path.exists(path):
+        return
+    if is_directory:
+        os.makedirs(path, exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))

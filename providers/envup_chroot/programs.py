@@ -1,0 +1,60 @@
+"""Command lines of the small programs of this package, and running one to its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from envup.errors import EnvupError
+from envup_chroot import subids
+
+_RUNNER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "runner.py")
+
+
+def program(module: str, *arguments: str) -> tuple[str, ...]:
+    """The line that runs one of our modules in a bare interpreter, which starts in half the time of a full one."""
+    return (sys.executable, "-I", "-S", "-X", "utf8", _RUNNER, module, *arguments)
+
+
+def as_owner() -> tuple[str, ...]:
+    """What to put before a tool that handles a machine's files, so that it may touch those of every user of the
+    machine."""
+    maps = subids.maps()
+    return program("userns", *maps, "--") if maps else ()
+
+
+def remove(*paths: Path) -> None:
+    """Remove trees, whoever of the machine's users owns what is in them. Missing ones are no error."""
+    if present := [str(path) for path in paths if os.path.lexists(path)]:
+        run((*as_owner(), "rm", "-rf", "--one-file-system", "--", *present), f"cannot remove {present[0]}")
+
+
+def run(
+    argv: Sequence[str],
+    failure: str,
+    *,
+    data: bytes = b"",
+    environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
+) -> None:
+    """Run a helper with `data` on its standard input. Errors: `EnvupError`, its details what the helper said."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            argv,
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            check=False,
+            env=environment,
+            pass_fds=descriptors,
+            cwd="/",
+        )
+    except OSError as error:
+        raise EnvupError(failure, details=f"{argv[0]}: {error.strerror}") from error
+    if done.returncode:
+        raise EnvupError(failure, details=done.stdout.decode(errors="replace").strip())

@@ -1,0 +1,41 @@
+"""The record of a running machine, `run.json`: which process holds it, and what entering it needs. Holds no secret.
+
+A process is named by its pid, its start time and the boot, so a number that was given to another process is not taken
+for the holder. Written by the holder, read by the provider; imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+
+FILE = "run.json"
+
+
+def start_time(process: int) -> str | None:
+    """When a process started, in clock ticks since boot; None when it is gone or dead and not yet reaped."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def boot() -> str:
+    """The random id of this boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def write_run(machine: str, process: int, fields: str, *, ready: bool) -> None:
+    """Replace the record. `fields` are further members of the JSON object, as text without braces."""
+    text = f'{{"pid": {process}, "start": "{start_time(process)}", "boot": "{boot()}", "ready": {str(ready).lower()}'
+    replace(f"{machine}/{FILE}", f"{text}, {fields}}}")
+
+
+def replace(path: str, text: str) -> None:
+    """Write a file under another name, then rename it over `path`."""
+    temporary = f"{path}.new"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.rename(temporary, path)

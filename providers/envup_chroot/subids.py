@@ -1,0 +1,59 @@
+"""The subordinate ids of a user, from /etc/subuid and /etc/subgid, as maps for a user namespace."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from envup.errors import EnvupError
+
+NEEDED = 65536
+"""Ids that a Debian system uses: 0 to 65535, nobody (65534) included."""
+
+
+def maps() -> tuple[str, str] | None:
+    """(uids, gids) for `userns.enter`; None for root, who needs none. Errors: `EnvupError` with the remedy."""
+    if os.geteuid() == 0:
+        return None
+    name = _name()
+    ranges = [parse(_read(file), name, os.geteuid()) for file in ("/etc/subuid", "/etc/subgid")]
+    for file, found in zip(("/etc/subuid", "/etc/subgid"), ranges, strict=True):
+        if sum(count for _first, count in found) < NEEDED - 1:
+            raise EnvupError(
+                f"user {name} has no {NEEDED} subordinate ids in {file}",
+                hint=f"run as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}",
+            )
+    return id_map(os.geteuid(), ranges[0]), id_map(os.getegid(), ranges[1])
+
+
+def _name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def parse(text: str, name: str, number: int) -> list[tuple[int, int]]:
+    """The ranges (first id, count) that subuid(5) gives to a user, by name or number."""
+    fields = [line.split(":") for line in text.splitlines()]
+    mine = [entry for entry in fields if len(entry) == 3 and entry[0] in (name, str(number))]
+    return [(int(first), int(count)) for _owner, first, count in mine if first.isdigit() and count.isdigit()]
+
+
+def id_map(owner: int, ranges: list[tuple[int, int]]) -> str:
+    """Root inside is the owner; 1 and up are the subordinate ids, one range after the other."""
+    parts = [f"0:{owner}:1"]
+    inside = 1
+    for first, count in ranges:
+        parts.append(f"{inside}:{first}:{count}")
+        inside += count
+    return ",".join(parts)

@@ -1,0 +1,49 @@
+"""Packs or unpacks a tar stream inside a running machine: `runner.py transfer KEY=VALUE… -- pack|unpack PATH`.
+
+The stream is standard output or input. Everything needed is loaded before the machine is entered, and every path is
+resolved by the kernel with the machine's root, so no name and no link in a stream or in the machine leads out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tarfile
+
+from envup_chroot import joining, packing, syscalls, unpacking
+from envup_chroot.signals import signal
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 0, or 1 with the reason on standard error; a line there with 0 is a warning."""
+    way = joining.Way(arguments)
+    verb, path = way.rest
+    try:
+        for cgroup in way.open_cgroups():
+            os.write(cgroup, b"0")
+            os.close(cgroup)
+        way.join(processes=False)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGTERM)
+        if way.values["user_namespace"] == "1":
+            os.setresgid(0, 0, 0)
+            os.setgroups([])
+            os.setresuid(0, 0, 0)
+        os.umask(0)
+        warnings = packing.pack(path, 1) if verb == "pack" else _unpack(path)
+    except (OSError, tarfile.TarError, EOFError, ValueError, joining.NotRunning) as error:
+        sys.stderr.write(f"{explain(error)}\n")
+        return 1
+    sys.stderr.write("".join(f"{warning}\n" for warning in warnings))
+    return 0
+
+
+def _unpack(path: str) -> list[str]:
+    with open(0, "rb", buffering=0) as stream:
+        return unpacking.unpack(path, stream)
+
+
+def explain(error: Exception) -> str:
+    """One line for an error: the path and the reason where there are any."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

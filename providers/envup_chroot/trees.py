@@ -1,0 +1,103 @@
+"""Unpacked images: one directory for each digest, made once and shared by every machine as its lower layer."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from envup.errors import EnvupError
+from envup.image import Image, unpack_image
+from envup_chroot import programs
+
+HOST = "host"
+"""Digest of the image that is this very system."""
+
+
+class Trees:
+    """The trees below one data directory."""
+
+    def __init__(self, data: Path) -> None:
+        self.directory = data / "images"
+
+    def path(self, digest: str) -> Path:
+        """Where the tree of an image is, or would be."""
+        return Path("/") if digest == HOST else self.directory / digest.rpartition(":")[2]
+
+    @contextlib.contextmanager
+    def use(self, image: Image) -> Iterator[Path]:
+        """The tree of an image, unpacked first where it is missing. While the context lasts it is not removed."""
+        tree = self.path(image.digest)
+        if image.archive is None:
+            yield tree
+            return
+        with self._lock(image.digest, fcntl.LOCK_SH):
+            if tree.is_dir():
+                yield tree
+                return
+        with self._lock(image.digest, fcntl.LOCK_EX):
+            if not tree.is_dir():
+                self._unpack(image.archive, tree)
+            yield tree
+
+    def _unpack(self, archive: Path, tree: Path) -> None:
+        for remains in self.directory.glob(f".{tree.name}.*"):
+            if not remains.name.endswith(".lock"):
+                programs.remove(remains)
+        unpack_image(archive, tree, argv_prefix=programs.as_owner())
+        size = archive.stat().st_size
+        (self.directory / f"{tree.name}.size").write_text(f"{size}\n", encoding="ascii")
+
+    def forms(self) -> Sequence[tuple[str, int]]:
+        """(digest, bytes) of each tree; the bytes are those of the archive that it came from."""
+        if not self.directory.is_dir():
+            return ()
+        found = []
+        for tree in sorted(self.directory.iterdir()):
+            if not tree.name.startswith(".") and tree.is_dir():
+                size = self.directory / f"{tree.name}.size"
+                found.append((f"sha256:{tree.name}", int(size.read_text()) if size.exists() else 0))
+        return found
+
+    @contextlib.contextmanager
+    def removing(self, digest: str) -> Iterator[None]:
+        """Remove a tree after the body agreed to it; nobody begins to use it meanwhile."""
+        tree = self.path(digest)
+        if digest == HOST or not self.directory.is_dir():
+            yield
+            return
+        with self._lock(digest, fcntl.LOCK_EX) as lock:
+            yield
+            programs.remove(tree, tree.with_name(f"{tree.name}.size"))
+            lock.unlink()
+
+    @contextlib.contextmanager
+    def _lock(self, digest: str, kind: int) -> Iterator[Path]:
+        path = self.directory / f".{digest.rpartition(':')[2]}.lock"
+        descriptor = self._open_lock(path, kind)
+        try:
+            yield path
+        finally:
+            os.close(descriptor)
+
+    def _open_lock(self, path: Path, kind: int) -> int:
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            while True:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(descriptor, kind)
+                if _is_same(descriptor, path):
+                    return descriptor
+                os.close(descriptor)
+        except OSError as error:
+            raise EnvupError(f"cannot lock {path}: {error.strerror}") from error
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    """Whether the locked file is still the one of that name: the one who removed an image took its lock file away."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
