@@ -1,0 +1,38 @@
+"""Everything of this user on this host, whichever project it belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from envup.errors import EnvupError
+from envup.project import Project
+from envup.provider import Instance, Provider
+
+
+def whole_host() -> Project:
+    """A project that stands for none: it opens the user's state, plugins and images."""
+    return Project(Path.cwd(), None)
+
+
+def instances(project: Project) -> tuple[list[tuple[Provider, Instance]], list[EnvupError]]:
+    """Every instance, and the errors of providers that have machines on record and could not be asked."""
+    recorded = {name for row in project.state.environments() for name in project.state.providers(row[0])}
+    usable = {provider.name for provider in project.usable_providers()}
+    found: list[tuple[Provider, Instance]] = []
+    problems: list[EnvupError] = []
+    for name in sorted(recorded | usable):
+        try:
+            provider = project.provider(name)
+            found += [(provider, instance) for instance in provider.observe(None)]
+        except EnvupError as error:
+            problems.append(error)
+    return found, problems
+
+
+def images_in_use(project: Project) -> set[str]:
+    """Digests of the images that an instance was made from. Errors: that of a provider which could not be asked, for
+    what it uses is not known."""
+    found, problems = instances(project)
+    if problems:
+        raise problems[0]
+    return {instance.labels.get("envup.image", "") for _, instance in found}

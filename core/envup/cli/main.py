@@ -1,0 +1,80 @@
+"""Picks the verb, imports it alone, runs it; the one place where an exception becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from envup.cli.table import VERBS
+from envup.errors import EnvupError, UsageError
+
+_RUNS_PROGRAMS = ("exec", "shell")
+"""Verbs whose standard output belongs to a program in a machine."""
+
+_SIGPIPE = 128 + 13
+
+
+def run(argv: Sequence[str], *, program: str) -> int:
+    """Carry out one command line, the name of the program left out; the exit code. `program` is `env` or `envup`."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = _run(argv, program)
+        sys.stdout.flush()
+        return code
+    except EnvupError as error:
+        return _tell(error, argv)
+    except KeyboardInterrupt:
+        return _tell(EnvupError("interrupted"), argv, code=130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _SIGPIPE
+    except Exception as error:
+        from envup.cli.bugs import as_error
+
+        return _tell(as_error(error, argv), argv)
+
+
+def _run(argv: Sequence[str], program: str) -> int:
+    verb = argv[0] if argv else "help"
+    verb = {"-h": "help", "--help": "help", "--version": "version", "-V": "version"}.get(verb, verb)
+    if verb not in VERBS:
+        raise _unknown(verb, program)
+    from importlib import import_module
+
+    from envup.cli.options import parse
+
+    module = import_module(f"envup.cli.{verb}")
+    arguments = parse(verb, argv[1:], module.OPTIONS, module.ARGUMENTS)
+    if arguments.help:
+        from envup.cli.help import explain
+
+        sys.stdout.write(explain(verb))
+        return 0
+    return int(module.run(arguments))
+
+
+def _unknown(verb: str, program: str) -> UsageError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(verb, VERBS, 1)
+    guess = f", did you mean '{near[0]}'?" if near else ""
+    what = "option" if verb.startswith("-") else "verb"
+    return UsageError(f"unknown {what} '{verb}'{guess}", hint=f"`{program} help` lists the verbs")
+
+
+def _tell(error: EnvupError, argv: Sequence[str], *, code: int | None = None) -> int:
+    from envup.cli.failures import tell
+
+    verb = argv[0] if argv else ""
+    runs_program = verb in _RUNS_PROGRAMS
+    own = argv[: argv.index("--")] if "--" in argv else argv
+    if code is None:
+        code = 125 if runs_program and error.code == 1 else error.code
+    try:
+        tell(error, code, json="--json" in own, stream=sys.stderr if runs_program else sys.stdout)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code

@@ -1,0 +1,65 @@
+"""`env plan`: what `env up` would do, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envup.cli.answer import print_json, print_lines, style_of
+from envup.cli.options import MACHINES, Arguments, Option
+from envup.engine import Engine
+from envup.plan import Action, Plan
+from envup.planner import Wish
+from envup.project import Project
+from envup.report.style import Style
+from envup.report.text import clean, table
+
+OPTIONS = (
+    Option("--check", "exit with 3 when something would change"),
+    Option("--provider", "put every machine on this provider", value="NAME"),
+    Option("--recreate", "plan to make the machines anew"),
+    Option("--remove-orphans", "plan to destroy machines that are no longer in the Envfile"),
+    Option("--no-provision", "plan without steps"),
+)
+ARGUMENTS = (MACHINES,)
+
+PENDING = 3
+"""Exit code of `--check` when something would change."""
+
+
+def run(arguments: Arguments) -> int:
+    """Print the plan."""
+    wish = Wish(
+        machines=tuple(arguments.machine),
+        provision=not arguments.no_provision,
+        recreate=arguments.recreate,
+        remove_orphans=arguments.remove_orphans,
+    )
+    project = Project.open(arguments.file)
+    plan = Engine(project).plan_up(wish, provider=arguments.provider)
+    if arguments.json:
+        print_json(plan.as_json())
+    elif not arguments.quiet:
+        print_lines(describe(plan, style_of(arguments)))
+    return PENDING if arguments.check and plan.changes else 0
+
+
+def describe(plan: Plan, style: Style) -> list[str]:
+    """The plan for a reader."""
+    lines = [f"note: {clean(note)}" for note in plan.notes]
+    if not plan.changes:
+        return [*lines, f"{clean(plan.name)}: everything is as the Envfile says"]
+    rows = [["MACHINE", "ACTION", "WHY", "TOUCHES", "WAITS FOR"], *map(_row, plan.actions)]
+    lines += table(_without_empty_columns(rows), lambda head: style.paint("bold", head))
+    lines += [f"{style.paint('yellow', 'asks')}: {clean(question)}" for question in plan.asks]
+    return lines
+
+
+def _row(action: Action) -> list[str]:
+    verb = f"{action.verb} {action.detail}" if action.detail else action.verb
+    waits = ", ".join(name for name in action.after if not name.startswith(f"{action.machine}/"))
+    return [clean(text) for text in (action.machine, verb, action.cause, action.touches, waits)]
+
+
+def _without_empty_columns(rows: Sequence[list[str]]) -> list[list[str]]:
+    kept = [index for index in range(len(rows[0])) if any(row[index] for row in rows[1:])]
+    return [[row[index] for index in kept] for row in rows]

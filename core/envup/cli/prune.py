@@ -1,0 +1,56 @@
+"""`env prune`: free what nothing uses: images, the forms of them that providers keep, records of what is gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from envup.cli.answer import print_json, print_lines
+from envup.cli.inventory import images_in_use, instances, whole_host
+from envup.cli.options import Arguments
+from envup.project import Project
+from envup.provider import ImageForms
+from envup.report.text import size
+
+OPTIONS = ()
+ARGUMENTS = ()
+DETAILS = "An image is in use while a machine made from it exists. What is freed is fetched again when it is needed."
+
+
+def run(arguments: Arguments) -> int:
+    """Free it and tell what was freed."""
+    project = whole_host()
+    in_use = images_in_use(project)
+    freed: list[dict[str, Any]] = [
+        {"kind": "image", "digest": digest, "bytes": count} for digest, count in project.images.prune(in_use)
+    ]
+    freed += _forms(project, in_use)
+    forgotten = _forget(project)
+    total = sum(entry["bytes"] for entry in freed)
+    if arguments.json:
+        print_json({"freed": freed, "bytes": total, "forgotten": forgotten})
+    elif not arguments.quiet:
+        print_lines(f"freed {entry['kind']} {entry['digest']}, {size(int(entry['bytes']))}" for entry in freed)
+        print_lines(f"forgot the environment of {directory}, which is gone" for directory in forgotten)
+        print_lines([f"{size(total)} freed"])
+    return 0
+
+
+def _forms(project: Project, in_use: set[str]) -> list[dict[str, Any]]:
+    freed: list[dict[str, Any]] = []
+    for provider in project.usable_providers():
+        if isinstance(provider, ImageForms):
+            for digest, count in provider.forms():
+                if digest not in in_use:
+                    provider.remove_form(digest)
+                    freed.append({"kind": f"{provider.name} form", "digest": digest, "bytes": count})
+    return freed
+
+
+def _forget(project: Project) -> list[str]:
+    """Drop the records of environments whose directory is gone and that have no machine."""
+    alive = {instance.labels.get("envup.environment") for _, instance in instances(project)[0]}
+    gone = [row for row in project.state.environments() if row[0] not in alive and not Path(row[2]).is_dir()]
+    for identity, *_ in gone:
+        project.state.forget_environment(identity)
+    return [directory for _, _, directory, _ in gone]

@@ -1,0 +1,64 @@
+"""`env status`: the state of each machine as its backend tells it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from envup.cli.answer import print_json, print_lines, style_of
+from envup.cli.options import MACHINES, Arguments
+from envup.project import Project
+from envup.status import status
+
+OPTIONS = ()
+ARGUMENTS = (MACHINES,)
+
+_DIGEST = 12
+"""Characters of an image's digest that are shown."""
+
+
+def run(arguments: Arguments) -> int:
+    """Print the states."""
+    document = status(Project.open(arguments.file), arguments.machine)
+    if arguments.json:
+        print_json(document)
+        return 0
+    if problem := document.get("problem"):
+        sys.stderr.write(f"warning: {problem}\n")
+    print_lines(_lines(arguments, document["machines"]))
+    return 0
+
+
+def _lines(arguments: Arguments, machines: list[dict[str, Any]]) -> list[str]:
+    from envup.report.text import clean, table
+
+    if not machines:
+        return ["there is no machine"]
+    style = style_of(arguments)
+    head = ["NAME", "PROVIDER", "STATE", "IMAGE", "PROVISIONED", "DRIFT", "PORTS"]
+    lines = table([head, *map(_row, machines)], lambda text: style.paint("bold", text))
+    lines += [f"{machine['name']}: {clean(machine['reason'])}" for machine in machines if machine["reason"]]
+    return lines
+
+
+def _row(machine: Mapping[str, Any]) -> list[str]:
+    from envup.report.text import clean
+
+    there = machine["state"] != "absent"
+    cells = (
+        machine["name"],
+        machine["provider"],
+        machine["state"] + (" (orphan)" if machine["orphan"] else ""),
+        machine["image"].removeprefix("sha256:")[:_DIGEST],
+        ("yes" if machine["provisioned"] else "no") if there else "",
+        ", ".join(machine["drift"]),
+        ", ".join(map(forward, machine["ports"])),
+    )
+    return [clean(cell) or "-" for cell in cells]
+
+
+def forward(port: Mapping[str, Any]) -> str:
+    """A forwarded port for a reader: `127.0.0.1:8080->80/tcp`."""
+    host = f"[{port['host']}]" if ":" in port["host"] else port["host"]
+    return f"{host}:{port['port']}->{port['machine_port']}/{port['protocol']}"
