@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from envup import spec as specs
 from envup.model import MachineSpec, Step
 from envup.observe import Seen
 from envup.state.records import MachineRecord, StepRecord
+from envup.value import Value
 
 LEVELS = ("", "live", "restart", "recreate")
 
@@ -17,8 +17,7 @@ Touches = Callable[[str, str], str]
 """(provider, dotted key) -> `live`, `restart`, `recreate` or empty where an instance is not concerned."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value):
     """What differs: dotted `keys`, why in words, and the strongest measure it needs (one of `LEVELS`)."""
 
     keys: tuple[str, ...]
@@ -56,8 +55,7 @@ def _level(key: str, old: Mapping[str, Any], new: Mapping[str, Any], touches: To
     return touches(new["provider"], key)
 
 
-@dataclass(frozen=True, slots=True)
-class StepsLeft:
+class StepsLeft(Value):
     """Which steps an `up` runs, by index into `MachineSpec.steps`, and why. `rebuild` says why the machine would have
     to be made anew first, or is empty. `reset` is the first index whose record no longer holds, -1 for none."""
 

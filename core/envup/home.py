@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from envup.value import Value
 
-@dataclass(frozen=True, slots=True)
-class Home:
+
+class Home(Value):
     """Three directories, made when first asked for, readable by the user alone.
 
     `data` survives a reboot and holds images, machines, logs and `state.db`; `cache` can be deleted at any time;

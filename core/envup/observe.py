@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from envup.provider import Instance, Provider
+from envup.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Value):
     """An instance and the name of the provider that reported it."""
 
     provider: str
     instance: Instance
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Value):
     """The instances of one environment by machine. `strays` are further instances of a machine, left by another
     provider when a move between providers was cut short."""
 

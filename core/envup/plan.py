@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from envup.value import Value
 
 VERBS = ("image", "destroy", "create", "stop", "start", "resume", "update", "provision", "ready")
 """What an action can do, in the order in which one machine passes through them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Value):
     """One node. `id` is `MACHINE/VERB`, with `:N` behind it for the N-th step; `cause` says why in words; `touches` is
     `live`, `restart`, `recreate`, `provision` or empty where nothing existing is touched; `after` are ids that must
     have succeeded; `provider` carries it out; `step` indexes `MachineSpec.steps`; `reset` forgets the record of this
@@ -35,8 +35,7 @@ class Action:
         return {name: getattr(self, name) for name in names} | {"after": list(self.after)}
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Value):
     """Actions in an order that respects `after`. `notes` tell what is seen and left alone; `asks` are the questions to
     which the user must agree before the plan is applied."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from envup import changes
 from envup.changes import Touches
@@ -11,10 +10,10 @@ from envup.model import Environment, MachineSpec, Step
 from envup.observe import Observed, Seen
 from envup.plan import Action, Plan, action_id, in_order
 from envup.state.records import Records
+from envup.value import Value, replace
 
 
-@dataclass(frozen=True, slots=True)
-class Knowledge:
+class Knowledge(Value):
     """What planning looks at beside the Envfile. `stale` are (machine, position) of recorded steps whose files changed;
     `salt` keys the digests of secrets; `can` tells whether a provider has an ability (`resize`, `suspend`)."""
 
@@ -27,8 +26,7 @@ class Knowledge:
     salt: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Value):
     """What the user asked `up` for. `machines` empty means all."""
 
     machines: tuple[str, ...] = ()

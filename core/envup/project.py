@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from envup.provider import Instance, Provider, ProviderContext
 from envup.state import identity as identities
 from envup.state.identity import Identity
 from envup.state.records import State
+from envup.value import Value
 
 if TYPE_CHECKING:
     from envup.images.store import Store
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 FILES = ("Envfile", "Envfile.yaml", "Envfile.yml")
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(Value):
     """A running machine found by name: what carries a command into it. `user` is the default one of its programs."""
 
     name: str

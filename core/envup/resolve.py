@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from envup import spec as specs
 from envup.errors import RefusedError
@@ -11,6 +10,7 @@ from envup.model import Environment, MachineSpec
 from envup.provider import ISOLATION, Provider
 from envup.state.identity import Identity
 from envup.state.records import Records
+from envup.value import replace
 
 Examined = Sequence[tuple[Provider | None, tuple[str, ...]]]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from envup import changes, content
 from envup.errors import UsageError
+from envup.value import replace
 
 if TYPE_CHECKING:
     from envup.model import Environment, MachineSpec

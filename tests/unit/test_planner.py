@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from factory import environment, knowledge, machine, seen, step
+
 from envup.model import Probe, Resources, Step
 from envup.plan import Plan
 from envup.planner import Wish, plan_down, plan_provision, plan_up
-from factory import environment, knowledge, machine, seen, step
+from envup.value import replace
 
 
 def ids(plan: Plan) -> list[str]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 from envup.errors import EnvupError
-from envup.files import write_atomically
+from envup.value import Value
 
 FOLDER = ".envup"
 _NAME = "environment.json"
@@ -21,8 +19,7 @@ _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _LENGTH = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Value):
     """`id` is 10 characters of a-z and 2-9; `salt` keys the digests of values that must not be stored."""
 
     id: str
@@ -46,6 +43,8 @@ def ensure(directory: Path) -> Identity:
     process doing the same, or accept that the last one wins before any machine is made."""
     identity = find(directory)
     if identity is None:
+        import secrets
+
         name = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
         identity = Identity(name, secrets.token_hex(16), directory)
     if identity != _read(directory):
@@ -74,6 +73,8 @@ def _read(directory: Path) -> Identity | None:
 
 
 def _write(identity: Identity) -> None:
+    from envup.files import write_atomically
+
     folder = identity.directory / FOLDER
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -11,11 +11,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from envup.errors import EnvupError
+from envup.value import Value
 
 _FORMAT = 1
 _TABLES = """
@@ -31,8 +31,7 @@ CREATE INDEX journal_open ON journal (environment) WHERE ended IS NULL;
 """
 
 
-@dataclass(frozen=True, slots=True)
-class MachineRecord:
+class MachineRecord(Value):
     """What a machine was last made or changed to: `spec` as `envup.spec.summary` gives it."""
 
     provider: str
@@ -40,8 +39,7 @@ class MachineRecord:
     spec: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
+class StepRecord(Value):
     """One `run: once` step that succeeded on one instance. `files` is what it read, as `envup.content` keeps it."""
 
     position: int
@@ -51,8 +49,7 @@ class StepRecord:
     files: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(Value):
     """All that is remembered of one environment. `steps` is by machine, of its recorded instance, in order;
     `unfinished` are (machine, action) that a command which died had begun."""
 
