@@ -1,8 +1,8 @@
 """Copying between the host and a machine: cp's rules for names, and who owns what arrives.
 
 A target that is a directory, or ends in `/`, is copied into; a source that ends in `/.` stands for what is in it. A
-source that is itself a symbolic link on the host is followed; links below it are kept. Paths in a machine count from its
-root.
+source that is itself a symbolic link on the host is followed; links below it are kept. Paths in a machine count from
+its root.
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ def send(machine: Machine, source: Path | str, target: str, attributes: Attribut
     with _told(f"cannot copy {source} into machine '{machine.name}'"):
         contents = os.fspath(source).endswith("/.")
         path = Path(source).resolve(strict=True)
+        if contents and not path.is_dir():
+            raise EnvupError(f"{path} is not a directory")
         wanted = _absolute(target)
         directory, missing, exists = _look(machine, wanted)
         into = not contents and (target.endswith("/") or exists == "directory")

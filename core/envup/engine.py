@@ -67,6 +67,8 @@ class Engine:
         self._require_known(machines, [*declared, *known.observed.machines])
         name = environment.name if environment else self.project.directory.name
         self._environment = environment
+        if verb == "destroy":
+            self._forget_what_is_gone(known)
         return planner.plan_down(environment, name, known, machines, verb)
 
     def apply(self, plan: Plan, *, grace: float = 10.0) -> Report:
@@ -93,6 +95,17 @@ class Engine:
         report = apply(plan, actions.perform, project.state, project.emit)
         self._close_journal(plan, report)
         return report
+
+    def _forget_what_is_gone(self, known: Knowledge) -> None:
+        """Drop what is noted of machines that no backend has, and what their images left: a command died before it
+        could."""
+        state, unfinished = self.project.state, known.records.unfinished
+        noted = {*known.records.machines, *(machine for machine, _ in unfinished)}
+        for machine in noted - known.observed.machines.keys():
+            state.forget_machine(self.project.identity.id, machine)
+            state.settle(self.project.identity.id, machine)
+        if any(action == "image" for _, action in unfinished):
+            self.project.images.sweep()
 
     def _close_journal(self, plan: Plan, report: Report) -> None:
         """What an earlier command left open is settled for the machines that this one has dealt with."""
@@ -148,7 +161,6 @@ class Engine:
     def _preflight(self, plan: Plan, environment: Environment) -> None:
         """Refuse now what would fail later for a reason that is already known."""
         from envup.project import lacks
-        from envup.provisioner import StepContext
 
         for name in sorted({action.provider for action in plan.actions if action.verb == "create"}):
             missing = lacks(self.project.provider(name))
@@ -156,15 +168,23 @@ class Engine:
                 raise EnvupError(
                     f"provider {name} is not usable here", details="\n".join(missing), hint="see `env doctor`"
                 )
+        self._require_files(plan, environment)
+
+    def _require_files(self, plan: Plan, environment: Environment) -> None:
+        steps = [
+            (spec.name, spec.steps[action.step])
+            for action in plan.actions
+            if action.verb == "provision" and (spec := environment.machine(action.machine))
+        ]
+        if not steps:
+            return
+        from envup.provisioner import StepContext
+
         context = StepContext(environment.directory)
-        for action in plan.actions:
-            if action.verb == "provision":
-                step = _machine(environment, action.machine).steps[action.step]
-                for path in self.project.plugins.provisioner(step.kind)().reads(step, context):
-                    if not path.exists():
-                        raise UsageError(
-                            f"{path} does not exist; step '{step.name}' of machine '{action.machine}' reads it"
-                        )
+        for machine, step in steps:
+            for path in self.project.plugins.provisioner(step.kind)().reads(step, context):
+                if not path.exists():
+                    raise UsageError(f"{path} does not exist; step '{step.name}' of machine '{machine}' reads it")
 
     def _require_known(self, wanted: Sequence[str], known: Sequence[str]) -> None:
         for name in wanted:
@@ -176,7 +196,3 @@ class Engine:
                 raise UsageError(
                     f"there is no machine '{name}'", hint=f"did you mean '{close[0]}'?" if close else there
                 )
-
-
-def _machine(environment: Environment, name: str) -> Any:
-    return environment.machine(name)

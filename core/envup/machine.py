@@ -112,7 +112,7 @@ class Machine:
 
     def send(
         self,
-        source: Path,
+        source: Path | str,
         target: str,
         *,
         owner: str | None = None,

@@ -111,5 +111,5 @@ class Environment(Value):
 
     def secret_values(self) -> frozenset[str]:
         """Every value that came from outside the Envfile into an `environment:`; never to be shown or stored."""
-        holders = [holder for machine in self.machines for holder in (machine, *machine.steps)]
+        holders: list[MachineSpec | Step] = [*self.machines, *(step for spec in self.machines for step in spec.steps)]
         return frozenset(holder.environment[name] for holder in holders for name in holder.secrets)

@@ -11,7 +11,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from envup.plugin_index import PluginInfo
 from envup.provider import API, ISOLATION
+from envup.value import replace
 
 GROUP = "envup"
 MANIFEST = "options.schema.json"

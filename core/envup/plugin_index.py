@@ -12,17 +12,16 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from envup import __version__
+from envup.value import Value
 
 Stamp = tuple[str, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class PluginInfo:
+class PluginInfo(Value):
     """One plugin as its distribution and its manifest describe it. `problem` says in one sentence why it cannot be
     used; its `kinds` may then be empty, because nothing is known of it but its name."""
 

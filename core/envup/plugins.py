@@ -162,10 +162,8 @@ def _registered(plugin: PluginInfo) -> PluginManager:
 
 
 def _class_problem(answers: list[Any], hook: str, base: type) -> str:
-    if len(answers) != 1:
-        return (
-            f"its module has no {hook} that is marked as a hook" if not answers else f"it answers {hook} more than once"
-        )
+    if not answers:
+        return f"its module has no function {hook} that is marked as a hook, or that function returns nothing"
     answer = answers[0]
     if not (isinstance(answer, type) and issubclass(answer, base)):
         return f"its {hook} must return a class derived from {base.__name__}, not {answer!r}"

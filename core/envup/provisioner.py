@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from envup.errors import EnvupError
 from envup.machine import Machine
 from envup.model import Step
+from envup.value import Value
 
 __all__ = ["Machine", "Provisioner", "Step", "StepContext", "StepFailed"]
 
@@ -28,8 +28,7 @@ class StepFailed(EnvupError):
         self.log = ""
 
 
-@dataclass(frozen=True, slots=True)
-class StepContext:
+class StepContext(Value):
     """Where a step runs from: `directory` is the Envfile's, to which the paths in `step.options` are relative."""
 
     directory: Path

@@ -49,9 +49,34 @@ def main() -> int:
     name = os.path.basename(sys.argv[0])  # noqa: PTH119 - pathlib is a costly import
     if name == "env" and (len(sys.argv) < 2 or sys.argv[1] not in VERBS):
         return go_on(sys.argv)
+    import gc
+
+    gc.disable()
+    _open_streams()
     from envup.cli.main import run
 
-    return run(sys.argv[1:], program=name if name == "env" else "envup")
+    return _end(run(sys.argv[1:], program=name if name == "env" else "envup"))
+
+
+def _open_streams() -> None:
+    """Have all three standard streams, so that no other file can get the number of one that the caller closed. They are
+    closed again for a program that this process becomes."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        stream = open(descriptor, "w" if descriptor else "r", closefd=False)  # noqa: SIM115
+        setattr(sys, ("stdin", "stdout", "stderr")[descriptor], stream)
+    os.close(descriptor)
+    for output in (sys.stdout, sys.stderr):
+        output.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _end(code: int) -> int:
+    """End the process without taking the interpreter apart, which takes longer than many a verb. What must
+    be closed was closed by its owner. Under a tracer or profiler, return for the usual end."""
+    if sys.gettrace() is None and sys.getprofile() is None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def go_on(argv: list[str]) -> int:

@@ -10,13 +10,14 @@ import shutil
 import stat
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from envup.errors import EnvupError
-from envup.images.members import Rules
+from envup.errors import EnvupError, InterruptedByUser
+from envup.images.members import Refused, Rules
 
 Change = Callable[[tarfile.TarInfo], tarfile.TarInfo]
 """What becomes of a member's metadata on its way."""
@@ -24,8 +25,8 @@ Change = Callable[[tarfile.TarInfo], tarfile.TarInfo]
 
 @contextmanager
 def filled_by(produce: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
-    """The reading end of a pipe that `produce` fills from a thread. At the end, an error of `produce` is raised in
-    preference to one that follows from it."""
+    """The reading end of a pipe that `produce` fills from a thread. At the end, an error of `produce` is raised, unless
+    it follows from one of the reader's own."""
     errors: list[BaseException] = []
     reading, writing = os.pipe()
 
@@ -46,8 +47,11 @@ def filled_by(produce: Callable[[BinaryIO], None]) -> Iterator[BinaryIO]:
         failed = error
     thread.join()
     cause = next((error for error in errors if not isinstance(error, BrokenPipeError)), None)
-    if isinstance(failed, EnvupError | tarfile.TarError) or failed is None:
-        failed = cause or failed
+    follows = failed is None or (
+        isinstance(failed, EnvupError | tarfile.TarError) and not isinstance(failed, Refused | InterruptedByUser)
+    )
+    if cause is not None and follows:
+        raise cause
     if failed is not None:
         raise failed
 
@@ -61,8 +65,8 @@ def pack(
     directories: Sequence[str] = (),
     skipped: Callable[[Path], None],
 ) -> None:
-    """Write `source` under `name`, and before it the new `directories`; an empty `name` writes what is in `source` only.
-    What cannot be sent (sockets, device nodes) is told to `skipped`. Errors: `OSError`."""
+    """Write `source` under `name`, and before it the new `directories`; an empty `name` writes what is in `source`
+    without itself. What cannot be sent (sockets, device nodes) is told to `skipped`. Errors: `OSError`."""
     with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for directory in directories:
             archive.addfile(new_directory(directory))
@@ -77,7 +81,7 @@ def pack(
 def new_directory(name: str) -> tarfile.TarInfo:
     """The member for a directory of root's that anybody may enter."""
     member = tarfile.TarInfo(name)
-    member.type, member.mode = tarfile.DIRTYPE, 0o755
+    member.type, member.mode, member.mtime = tarfile.DIRTYPE, 0o755, int(time.time())
     return member
 
 
@@ -89,8 +93,8 @@ def _walk(path: Path, name: str) -> Iterator[tuple[Path, str]]:
 
 
 def unpack(stream: BinaryIO, root: str, target: Path) -> None:
-    """Unpack a stream whose names begin with `root` so that `root` becomes `target`. Directories that exist are added to
-    and keep their mode; files are replaced. Owners are kept when root does it; set-id bits of files are not.
+    """Unpack a stream whose names begin with `root` so that `root` becomes `target`. Directories that exist are added
+    to and keep their mode; files are replaced. Owners are kept when root does it; set-id bits of files are not.
 
     Errors: `EnvupError` for a hostile stream, `tarfile.TarError` for a damaged one, `OSError`.
     """
@@ -137,7 +141,7 @@ class _Unpacker:
     def _place(self, name: str) -> Path:
         first, _, rest = name.partition("/")
         if first != self._root:
-            raise EnvupError(f"what the machine sends is refused: {name!r} is not below {self._root!r}")
+            raise Refused(f"what the machine sends is refused: {name!r} is not below {self._root!r}")
         return self._target / rest if rest else self._target
 
     def _check_parents(self, place: Path) -> None:
@@ -149,13 +153,13 @@ class _Unpacker:
             if parent in self._checked:
                 continue
             if parent.is_symlink() and parent != self._target:
-                raise EnvupError(f"{parent} is a symbolic link on the host and a directory in the machine")
+                raise Refused(f"{parent} is a symbolic link on the host and a directory in the machine")
             parent.mkdir(exist_ok=True)
             self._checked.add(parent)
 
     def _put_directory(self, place: Path, member: tarfile.TarInfo) -> None:
         if place.is_symlink() and place != self._target:
-            raise EnvupError(f"{place} is a symbolic link on the host and a directory in the machine")
+            raise Refused(f"{place} is a symbolic link on the host and a directory in the machine")
         if not place.is_dir():
             place.mkdir(mode=0o700)
             self._made.append((place, member))

@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> int:
         cgroups = way.open_cgroups()
         way.join(processes=True)
         account = accounts.find(os.fsencode(way.values["user"]))
+        pair = terminal.open_pair(account.uid) if wants_terminal else None
     except joining.NotRunning as error:
         return _complain(125, str(error))
     except accounts.UnknownAccount as error:
@@ -34,8 +35,6 @@ def main(arguments: list[str]) -> int:
         return _complain(125, "the machine is not running")
     except OSError as error:
         return _complain(125, f"the machine cannot be entered: {error}")
-    environment = _environment(account, variables, terminal=wants_terminal)
-    pair = terminal.open_pair(account.uid) if wants_terminal else None
     mask = relay.hold_signals()
     alive_reader, alive_writer = os.pipe()
     if b"ENVUP_SUPERVISED" in os.environb:
@@ -43,16 +42,36 @@ def main(arguments: list[str]) -> int:
     child = os.fork()
     if child == 0:
         os.close(alive_writer)
+        environment = _environment(account, variables, terminal=wants_terminal)
+        os._exit(_child(way, account, environment, cgroups, pair, mask, alive_reader))
+    os.close(alive_reader)
+    for cgroup in cgroups:
+        os.close(cgroup)
+    return relay.end_like(relay.stand_in(child, host_proc, pair))
+
+
+def _child(
+    way: joining.Way,
+    account: accounts.Account,
+    environment: dict[bytes, bytes],
+    cgroups: list[int],
+    pair: terminal.Pair | None,
+    mask: set[int],
+    alive: int,
+) -> int:
+    """What the child does after the fork. Returns an exit code, and only when the program could not be started."""
+    try:
         for cgroup in cgroups:
             os.write(cgroup, b"0")
         os.setsid()
         if pair is not None:
             terminal.adopt(pair.slave)
-        os._exit(_become(way, account, environment, mask, alive_reader))
-    os.close(alive_reader)
-    for cgroup in cgroups:
-        os.close(cgroup)
-    relay.end_like(relay.stand_in(child, host_proc, pair))
+        capabilities.limit_to(int(way.values["capabilities"]))
+        if persona := int(way.values["persona"]):
+            syscalls.personality(persona)
+    except OSError as error:
+        return _complain(125, f"the machine cannot be entered: {error}")
+    return _become(way, account, environment, mask, alive)
 
 
 def _environment(account: accounts.Account, machine: dict[bytes, bytes], *, terminal: bool) -> dict[bytes, bytes]:
@@ -67,10 +86,7 @@ def _environment(account: accounts.Account, machine: dict[bytes, bytes], *, term
 def _become(
     way: joining.Way, account: accounts.Account, environment: dict[bytes, bytes], mask: set[int], alive: int
 ) -> int:
-    """Turn the child into the program. Returns only when that fails."""
-    capabilities.limit_to(int(way.values["capabilities"]))
-    if persona := int(way.values["persona"]):
-        syscalls.personality(persona)
+    """Turn the child into the program."""
     os.umask(0o022)
     try:
         os.setgroups(account.groups)

@@ -7,6 +7,9 @@ and nowhere else, so the death of PID 1, however it comes, leaves none. The vari
 process's own environment, where `enter.py` reads them; they are never written to a disk.
 """
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH123
+
 from __future__ import annotations
 
 import marshal

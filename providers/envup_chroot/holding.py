@@ -1,5 +1,8 @@
 """Starting and ending the holder of a machine, seen from the host."""
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH116, PTH208
+
 from __future__ import annotations
 
 import contextlib

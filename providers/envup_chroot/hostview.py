@@ -5,6 +5,9 @@ hidden files are whiteouts (Documentation/filesystems/overlayfs.rst), and accoun
 taken out.
 """
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH101, PTH102, PTH112, PTH114, PTH116, PTH123, PTH208
+
 from __future__ import annotations
 
 import os
@@ -20,8 +23,8 @@ _HIDDEN_OF_VAR_LIB = {
 }  # fmt: skip
 _HIDDEN = (
     "etc/NetworkManager/system-connections", "etc/ssl/private", "etc/krb5.keytab", "etc/wireguard", "etc/openvpn",
-    "etc/shadow-", "etc/gshadow-", "etc/security/opasswd", "etc/machine-id", "var/cache/debconf/passwords.dat", "var/cache/envup",
-    "var/lib/envup",
+    "etc/shadow-", "etc/gshadow-", "etc/security/opasswd", "etc/machine-id",
+    "var/cache/debconf/passwords.dat", "var/cache/envup", "var/lib/envup",
 )  # fmt: skip
 _SECRET_HOST_KEYS = "ssh_host_"
 

@@ -1,5 +1,8 @@
 """Joins the namespaces of a running machine. Shared by the programs that enter one."""
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH123
+
 from __future__ import annotations
 
 import os

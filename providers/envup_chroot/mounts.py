@@ -4,6 +4,9 @@ Host paths are turned into detached mount trees first; then the root is changed 
 follows is resolved inside the machine while it has no /proc, so no link in an image can lead anything to the host.
 """
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH102, PTH103, PTH110, PTH112, PTH116, PTH120, PTH211
+
 from __future__ import annotations
 
 import os
@@ -27,7 +30,8 @@ _LINKS = {
 # Docker's lists (moby, oci/defaults.go).
 _HIDDEN = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+    "/sys/devices/virtual/powercap", "/sys/firmware",
 )  # fmt: skip
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
@@ -43,6 +47,7 @@ def make_root(config: dict[str, Any]) -> None:
     syscalls.sethostname(config["hostname"])
     declared = [(target, *_source(source, read_only)) for source, target, read_only in config["mounts"]]
     nodes = {name: syscalls.clone_tree(f"/dev/{name}") for name in _NODES}
+    processes = _processes()
     os.chdir(config["machine"])
     _overlay(config)
     os.chdir("root")
@@ -56,8 +61,18 @@ def make_root(config: dict[str, Any]) -> None:
     for target, tree, is_directory in declared:
         _attach(tree, target, is_directory=is_directory)
     _make("/proc", is_directory=True)
-    syscalls.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    syscalls.attach_tree(processes, "/proc")
     _protect()
+
+
+def _processes() -> int:
+    """A proc file system of this PID namespace. Made while the host's is still in sight: the kernel gives a user one
+    only where he could see one already."""
+    attributes = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOEXEC
+    try:
+        return syscalls.detached("proc", attributes)
+    except PermissionError as error:
+        raise MountError("a new /proc is not allowed here: something is mounted over parts of the host's") from error
 
 
 def _source(source: str, read_only: bool) -> tuple[int, bool]:
@@ -119,7 +134,8 @@ def _system_files(*, rootless: bool) -> None:
     not."""
     _make("/sys", is_directory=True)
     kind = "tmpfs" if rootless else "sysfs"
-    syscalls.mount(kind, "/sys", kind, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    data = "mode=755" if rootless else ""
+    syscalls.mount(kind, "/sys", kind, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, data)
 
 
 def _protect() -> None:
@@ -138,8 +154,9 @@ def _protect() -> None:
 
 def _attach(tree: int, target: str, *, is_directory: bool) -> None:
     try:
-        _make(target, is_directory=is_directory)
-        syscalls.attach_tree(tree, target)
+        place = os.path.realpath(target)  # also where a link leads to nothing yet
+        _make(place, is_directory=is_directory)
+        syscalls.attach_tree(tree, place)
     except OSError as error:
         raise MountError(f"mounts: {target} in the machine: {error.strerror}") from error
 

@@ -5,6 +5,9 @@ Everything happens in namespaces of this process and ends with it. Exit code 0, 
 reason`.
 """
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH102
+
 from __future__ import annotations
 
 import os

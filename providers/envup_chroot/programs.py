@@ -1,5 +1,8 @@
 """Command lines of the small programs of this package, and running one to its end."""
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH100, PTH118, PTH120
+
 from __future__ import annotations
 
 import os

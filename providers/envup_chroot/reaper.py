@@ -1,6 +1,9 @@
 """What PID 1 of a machine does: reaps orphans, and on SIGTERM from the host asks every process to end and waits for
 it."""
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH123, PTH208
+
 from __future__ import annotations
 
 import os

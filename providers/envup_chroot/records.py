@@ -4,6 +4,9 @@ A process is named by its pid, its start time and the boot, so a number that was
 for the holder. Written by the holder, read by the provider; imports nothing heavy.
 """
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH104, PTH123
+
 from __future__ import annotations
 
 import os

@@ -5,6 +5,9 @@ can type into it. With a terminal, the program gets a pseudo terminal of the mac
 the two.
 """
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH123
+
 from __future__ import annotations
 
 import os

@@ -10,6 +10,9 @@ A directory's flock is held by whoever changes the machine, the holder's start i
 that nobody holds is what an interrupted command left: `broken`.
 """
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH110, PTH123, PTH208
+
 from __future__ import annotations
 
 import contextlib

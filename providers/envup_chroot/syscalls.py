@@ -32,7 +32,9 @@ OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 MOVE_MOUNT_F_EMPTY_PATH = 4
 MOVE_MOUNT_T_SYMLINKS = 0x10
 MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
 
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
@@ -43,6 +45,10 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 PER_LINUX32 = 0x0008
 
 _OPEN_TREE = 428
+_FSOPEN = 430
+_FSCONFIG = 431
+_FSMOUNT = 432
+_FSCONFIG_CMD_CREATE = 6
 _MOVE_MOUNT = 429
 _MOUNT_SETATTR = 442
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -104,6 +110,19 @@ def clone_tree(path: str) -> int:
     flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE
     arguments = (ctypes.c_long(_OPEN_TREE), ctypes.c_int(AT_FDCWD), os.fsencode(path), ctypes.c_uint(flags))
     return _checked(_libc.syscall(*arguments), path)
+
+
+def detached(kind: str, attributes: int) -> int:
+    """A new mount of a file system that is attached nowhere yet, as a file descriptor (Linux 5.2)."""
+    context = _checked(_libc.syscall(ctypes.c_long(_FSOPEN), kind.encode(), ctypes.c_uint(1)), kind)
+    try:
+        command = ctypes.c_uint(_FSCONFIG_CMD_CREATE)
+        created = _libc.syscall(ctypes.c_long(_FSCONFIG), ctypes.c_int(context), command, None, None, ctypes.c_int(0))
+        _checked(created, kind)
+        flags = (ctypes.c_uint(1), ctypes.c_uint(attributes))
+        return _checked(_libc.syscall(ctypes.c_long(_FSMOUNT), ctypes.c_int(context), *flags), kind)
+    finally:
+        os.close(context)
 
 
 def restrict_tree(tree: int, attributes: int) -> None:

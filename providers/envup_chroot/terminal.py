@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
 import struct
 import termios
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
@@ -49,9 +54,13 @@ def _copy_size(master: int) -> None:
 
 
 class Carrier:
-    """Carries bytes both ways while the host's terminal is in raw mode; `close` gives it back as it was."""
+    """Carries bytes both ways while the host's terminal is in raw mode; `close` gives it back as it was.
 
-    __slots__ = ("_master", "_output", "_pending", "_poll", "_saved")
+    A terminal of the host that hangs up is no error here: the kernel sends this process SIGHUP, which goes on to the
+    program.
+    """
+
+    __slots__ = ("_keys_wanted", "_master", "_output", "_pending", "_poll", "_saved", "_showing")
 
     def __init__(self, pair: Pair, poll: select.poll) -> None:
         os.close(pair.slave)
@@ -60,6 +69,7 @@ class Carrier:
         self._pending = b""
         self._poll = poll
         self._saved = termios.tcgetattr(0)
+        self._keys_wanted = self._showing = True
         poll.register(0, select.POLLIN)
         poll.register(self._master, select.POLLIN)
         self.take()
@@ -75,78 +85,100 @@ class Carrier:
         raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
         raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
         raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(0, termios.TCSADRAIN, raw)
+        _set_modes(raw)
         self.resize()
 
     def release(self) -> None:
         """The terminal as it was before."""
-        termios.tcsetattr(0, termios.TCSADRAIN, self._saved)
+        _set_modes(self._saved)
 
     close = release
 
     def resize(self) -> None:
         """Give the machine's terminal the size of the host's."""
-        _copy_size(self._master)
+        try:
+            _copy_size(self._master)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
 
     def move(self, descriptor: int) -> None:
         """Carry what `descriptor` has, or what it can take."""
         if descriptor == 0:
             self._read_keys()
-        else:
-            self._flush()
-            self._show()
+            return
+        if self._pending:
+            self._write_keys()
+        self._show()
 
     def drain(self) -> None:
         """Show what the program wrote last. A daemon that keeps the terminal open is not waited for."""
-        self._pending = b""
         poll = select.poll()
         poll.register(self._master, select.POLLIN)
-        while poll.poll(50) and self._show():
-            pass
+        while self._showing and poll.poll(50):
+            self._show()
 
     def _read_keys(self) -> None:
-        try:
-            keys = os.read(0, _CHUNK)
-        except OSError:
-            keys = b""
-        if not keys:
+        self._pending = _read(0)
+        if self._pending:
+            self._write_keys()
+        else:
             self._poll.unregister(0)
-            return
-        self._pending += keys
-        self._flush()
+            self._keys_wanted = False
 
-    def _flush(self) -> None:
+    def _write_keys(self) -> None:
         """Write pending keys; while some are left, no more are read."""
-        if not self._pending:
-            return
         try:
             written = os.write(self._master, self._pending)
         except BlockingIOError:
             written = 0
         self._pending = self._pending[written:]
-        self._poll.modify(self._master, select.POLLIN | (select.POLLOUT if self._pending else 0))
-        self._poll.register(0, 0 if self._pending else select.POLLIN)
+        if self._showing:
+            self._poll.register(self._master, select.POLLIN | (select.POLLOUT if self._pending else 0))
+        if self._pending and self._keys_wanted:
+            self._poll.unregister(0)
+        elif not self._pending:
+            self._poll.register(0, select.POLLIN)
+        self._keys_wanted = not self._pending
 
-    def _show(self) -> bool:
-        """Write what the machine's terminal has to the host's; False when it is closed."""
+    def _show(self) -> None:
+        """Write what the machine's terminal has to the host's."""
         try:
-            text = os.read(self._master, _CHUNK)
+            text = _read(self._master)
         except BlockingIOError:
-            return True
-        except OSError:
-            text = b""
-        if not text:
-            self._stop_showing()
-            return False
-        while text:
-            try:
-                text = text[os.write(self._output, text) :]
-            except BlockingIOError:
-                select.select([], [self._output], [])
-        return True
-
-    def _stop_showing(self) -> None:
-        try:
-            self._poll.unregister(self._master)
-        except KeyError:
             return
+        if not text or not _write(self._output, text):
+            self._poll.unregister(self._master)
+            self._showing = False
+
+
+def _set_modes(modes: list[Any]) -> None:
+    try:
+        termios.tcsetattr(0, termios.TCSADRAIN, modes)
+    except termios.error as error:
+        if error.args[0] != errno.EIO:
+            raise
+
+
+def _read(descriptor: int) -> bytes:
+    """What there is; nothing when the other end is closed."""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
+
+
+def _write(descriptor: int, text: bytes) -> bool:
+    """Write all of it; False when the other end is closed."""
+    while text:
+        try:
+            text = text[os.write(descriptor, text) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return False
+    return True

@@ -28,7 +28,7 @@ class Trees:
 
     @contextlib.contextmanager
     def use(self, image: Image) -> Iterator[Path]:
-        """The tree of an image, unpacked first where it is missing. While the context lasts it is not removed."""
+        """The tree of an image, unpacked first where it is missing. It stays while the context lasts."""
         tree = self.path(image.digest)
         if image.archive is None:
             yield tree
@@ -43,23 +43,23 @@ class Trees:
             yield tree
 
     def _unpack(self, archive: Path, tree: Path) -> None:
-        for remains in self.directory.glob(f".{tree.name}.*"):
-            if not remains.name.endswith(".lock"):
-                programs.remove(remains)
+        programs.remove(*self._remains(tree))
         unpack_image(archive, tree, argv_prefix=programs.as_owner())
         size = archive.stat().st_size
         (self.directory / f"{tree.name}.size").write_text(f"{size}\n", encoding="ascii")
 
+    def _remains(self, tree: Path) -> list[Path]:
+        """What commands that died have unpacked of an image; its lock is held."""
+        return [path for path in self.directory.glob(f".{tree.name}.*") if path.suffix != ".lock"]
+
     def forms(self) -> Sequence[tuple[str, int]]:
-        """(digest, bytes) of each tree; the bytes are those of the archive that it came from."""
+        """(digest, bytes) of each tree, half-made ones included; the bytes are those of the archive that it came from,
+        0 where it is not whole."""
         if not self.directory.is_dir():
             return ()
-        found = []
-        for tree in sorted(self.directory.iterdir()):
-            if not tree.name.startswith(".") and tree.is_dir():
-                size = self.directory / f"{tree.name}.size"
-                found.append((f"sha256:{tree.name}", int(size.read_text()) if size.exists() else 0))
-        return found
+        names = {path.name.lstrip(".").partition(".")[0] for path in self.directory.iterdir() if path.is_dir()}
+        sizes = {name: self.directory / f"{name}.size" for name in sorted(names)}
+        return [(f"sha256:{name}", int(size.read_text()) if size.exists() else 0) for name, size in sizes.items()]
 
     @contextlib.contextmanager
     def removing(self, digest: str) -> Iterator[None]:
@@ -70,7 +70,7 @@ class Trees:
             return
         with self._lock(digest, fcntl.LOCK_EX) as lock:
             yield
-            programs.remove(tree, tree.with_name(f"{tree.name}.size"))
+            programs.remove(tree, tree.with_name(f"{tree.name}.size"), *self._remains(tree))
             lock.unlink()
 
     @contextlib.contextmanager

@@ -1,6 +1,9 @@
 """Unpacks a tar stream into a machine: modes, owners by number, times, links and extended attributes as they are in
 it."""
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH101, PTH102, PTH103, PTH108, PTH112, PTH116, PTH120, PTH211
+
 from __future__ import annotations
 
 import errno

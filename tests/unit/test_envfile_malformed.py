@@ -69,7 +69,7 @@ def test_a_good_envfile_loads_and_gives_the_same_again_from_the_cache(name: str,
 
 def test_every_prefix_of_an_envfile_is_answered(tmp_path: Path, host: Host) -> None:
     content = envfiles.EVERYTHING.encode()
-    answers = set()
+    answers: set[type] = set()
     for end in range(0, len(content), 37):
         try:
             answers.add(type(read(content[:end], tmp_path, host)))

@@ -29,7 +29,7 @@ FAILURE = Event(
     "web",
     "web/provision:1",
     "the program exited with 3",
-    {"details": "command: sh app.sh", "hint": "mend it, then `env up`", "log": "/var/log/web.log"},
+    {"details": "one\ntwo", "command": "sh app.sh", "hint": "mend it, then `env up`", "log": "/var/log/web.log"},
 )
 
 
@@ -121,6 +121,20 @@ def test_a_failure_is_told_in_full_on_standard_error(capsys: pytest.CaptureFixtu
         "  whole log: /var/log/web.log",
         "  to do: mend it, then `env up`",
     ]
+
+
+def test_details_that_are_not_the_output_are_told_too(capsys: pytest.CaptureFixture[str]) -> None:
+    renderer = Plain(io.StringIO(), Style())
+    feed(renderer, Event("failed", "web", "web/create", "no space", {"details": "the disk is full\nquite full"}))
+    renderer.result(ok=False)
+    assert capsys.readouterr().err == "\n✗ web: creating failed: no space\n  the disk is full\n  quite full\n"
+
+
+def test_a_failed_step_without_a_hint_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    renderer = Plain(io.StringIO(), Style())
+    feed(renderer, Event("failed", "web", "web/provision:1", "exit code 3"))
+    renderer.result(ok=False)
+    assert "`env up` goes on at it; `env shell web`" in capsys.readouterr().err
 
 
 def test_a_failure_shows_no_more_than_twenty_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,11 +98,11 @@ def test_a_row_tells_what_is_done_for_how_long_and_the_last_line(view: View) -> 
     assert view.frame(80, 24, clock.now + 11) == ["• web  provisioning app · 12 s · Setting up nginx"]
 
 
-def test_progress_of_an_action_takes_the_place_of_its_name(view: View) -> None:
+def test_until_there_is_output_a_row_tells_the_progress(view: View) -> None:
     clock = Clock(view)
     clock.tell("started", "web", "create")
     clock.tell("progress", "web", "create", "unpacking the image")
-    assert view.frame(80, 24, clock.now) == ["• web  unpacking the image · 1.0 s"]
+    assert view.frame(80, 24, clock.now) == ["• web  creating · 1.0 s · unpacking the image"]
 
 
 def test_when_a_machine_is_done_one_line_remains(view: View) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from envup.cli.confirm import agree
-from envup.cli.logs import head
 from envup.cli.options import Arguments
 from envup.cli.rendering import renderer
 from envup.engine import Engine
@@ -34,7 +34,6 @@ def act(
 ) -> int:
     """Carry out the plan that `prepare` makes; the exit code. `asks` gives what the user must agree to, `idle` is what
     is said when the plan is empty, `grace` are the seconds that a machine has to stop."""
-    begun = time.monotonic()
     with renderer(arguments) as report:
         project = Project.open(arguments.file, emit=report.emit, make=make)
         with project.lock(arguments.verb, arguments.wait):
@@ -42,6 +41,7 @@ def act(
             engine = Engine(project)
             plan = prepare(engine)
             agree(asks(plan), arguments)
+            begun = time.monotonic()
             for note in plan.notes:
                 project.emit(Event("note", text=note))
             outcome = _apply(engine, plan, arguments.verb, grace)
@@ -60,10 +60,13 @@ def heard_by_plugins(emit: Emit, project: Project) -> Emit:
 
 
 def _apply(engine: Engine, plan: Plan, verb: str, grace: float) -> Report | None:
+    """What came of the plan, None when it is empty. From here on it may take long, so the garbage collector, off since
+    the start, is on again."""
     project = engine.project
     project.emit(Event("plan", data=plan.as_json()))
     if not plan.changes:
         return None
+    gc.enable()
     _begin_logs(project, plan, verb)
     return engine.apply(plan, grace=grace)
 
@@ -75,7 +78,8 @@ def _begin_logs(project: Project, plan: Plan, verb: str) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as log:
-                log.write(head(verb))
+                gap = "\n" if log.tell() else ""
+                log.write(f"{gap}=== env {verb} at {time.strftime('%Y-%m-%dT%H:%M:%S%z')} ===\n".encode())
         except OSError as error:
             raise EnvupError(f"cannot write the log {path}: {error.strerror}") from error
 
@@ -97,5 +101,6 @@ def _finish(report: Renderer, plan: Plan, outcome: Report | None, took: float, i
     counts = [f"{len(outcome.failed)} failed"] if outcome.failed else []
     counts += [f"{len(outcome.skipped)} not tried"] if outcome.skipped else []
     word = "interrupted" if outcome.interrupted else "not finished"
-    sys.stderr.write(f"{plan.name}: {', '.join([word, *counts])}, after {duration(took)}\n")
+    if report.wants_prose:
+        sys.stderr.write(f"{plan.name}: {', '.join([word, *counts])}, after {duration(took)}\n")
     return 130 if outcome.interrupted else 1

@@ -8,7 +8,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from envup.cli.options import Arguments
+from envup.errors import EnvupError
 from envup.report.style import Style
+
+
+def write(text: str) -> None:
+    """Put text on standard output at once. Errors: `EnvupError` when it cannot be written (a full disk);
+    `BrokenPipeError` when nobody reads it any more."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise EnvupError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def print_json(document: Any) -> None:
@@ -16,12 +29,12 @@ def print_json(document: Any) -> None:
     import json
 
     terminal = sys.stdout.isatty()
-    sys.stdout.write(json.dumps(document, indent=2 if terminal else None, default=str) + "\n")
+    write(json.dumps(document, indent=2 if terminal else None, default=str) + "\n")
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines on standard output."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    write("".join(f"{line}\n" for line in lines))
 
 
 def style_of(arguments: Arguments) -> Style:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from envup.cli.answer import write
 from envup.cli.options import COMMON, Argument, Arguments, Option
 from envup.cli.table import VERBS
 from envup.errors import EnvupError
@@ -46,7 +46,7 @@ complete -o bashdefault -o default -F _envup env envup
 def run(arguments: Arguments) -> int:
     """Print the script, or the names of machines, one a line."""
     text = {"bash": bash, "zsh": zsh, "fish": fish, "machines": _machines}[arguments.shell]()
-    sys.stdout.write(text)
+    write(text)
     return 0
 
 

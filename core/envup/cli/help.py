@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from envup.cli.answer import write
 from envup.cli.options import COMMON, Argument, Arguments, Option
 from envup.cli.table import VERBS
 from envup.errors import UsageError
@@ -21,7 +21,7 @@ Any other `env …` runs the env(1) of the system."""
 def run(arguments: Arguments) -> int:
     """Print help."""
     verb = arguments.topic
-    sys.stdout.write(explain(verb) if verb else overview())
+    write(explain(verb) if verb else overview())
     return 0
 
 

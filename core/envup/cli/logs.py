@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from envup.cli.answer import print_json
+from envup.cli.answer import print_json, write
 from envup.cli.options import MACHINE, Arguments, Option
 from envup.errors import EnvupError, UsageError
 from envup.project import Project
@@ -24,13 +24,6 @@ ARGUMENTS = (MACHINE,)
 _FOLLOW = ("tail", "--lines=+1", "--follow=name", "--retry", "--")
 """tail(1) of GNU coreutils waits with inotify."""
 _HEAD = re.compile(rb"^=== env \w+ at \S+ ===$", re.MULTILINE)
-
-
-def head(verb: str) -> bytes:
-    """The line that begins a run of `verb` in a log."""
-    import time
-
-    return f"\n=== env {verb} at {time.strftime('%Y-%m-%dT%H:%M:%S%z')} ===\n".encode()
 
 
 def run(arguments: Arguments) -> int:
@@ -50,7 +43,7 @@ def run(arguments: Arguments) -> int:
         if arguments.last and kind == "console":
             continue
         if len(files) > 1:
-            sys.stdout.write(f"==> {path} <==\n")
+            write(f"==> {path} <==\n")
         _write(_last_run(path.read_bytes()).splitlines(keepends=True) if arguments.last else path.open("rb"))
     return 0
 
@@ -83,7 +76,7 @@ def _last_run(log: bytes) -> bytes:
 def _write(lines: Iterable[bytes]) -> None:
     if sys.stdout.isatty():
         for line in lines:
-            sys.stdout.write(clean(line.decode(errors="replace").rstrip("\r\n")) + "\n")
+            write(clean(line.decode(errors="replace").rstrip("\r\n")) + "\n")
         return
     sys.stdout.flush()
     sys.stdout.buffer.writelines(lines)
@@ -104,7 +97,6 @@ def _follow(paths: list[Path]) -> int:
             assert tail.stdout is not None
             for line in tail.stdout:
                 _write([line])
-                sys.stdout.flush()
             return tail.wait()
     except OSError as error:
         raise EnvupError(f"cannot run {argv[0]}: {error.strerror}", hint="it belongs to GNU coreutils") from error

@@ -17,19 +17,14 @@ _SIGPIPE = 128 + 13
 
 def run(argv: Sequence[str], *, program: str) -> int:
     """Carry out one command line, the name of the program left out; the exit code. `program` is `env` or `envup`."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = _run(argv, program)
-        sys.stdout.flush()
-        return code
+        return _run(argv, program)
     except EnvupError as error:
         return _tell(error, argv)
     except KeyboardInterrupt:
         return _tell(EnvupError("interrupted"), argv, code=130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()
         return _SIGPIPE
     except Exception as error:
         from envup.cli.bugs import as_error
@@ -49,9 +44,10 @@ def _run(argv: Sequence[str], program: str) -> int:
     module = import_module(f"envup.cli.{verb}")
     arguments = parse(verb, argv[1:], module.OPTIONS, module.ARGUMENTS)
     if arguments.help:
+        from envup.cli.answer import write
         from envup.cli.help import explain
 
-        sys.stdout.write(explain(verb))
+        write(explain(verb))
         return 0
     return int(module.run(arguments))
 
@@ -75,6 +71,13 @@ def _tell(error: EnvupError, argv: Sequence[str], *, code: int | None = None) ->
         code = 125 if runs_program and error.code == 1 else error.code
     try:
         tell(error, code, json="--json" in own, stream=sys.stderr if runs_program else sys.stdout)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError:
+        _drop_output()
     return code
+
+
+def _drop_output() -> None:
+    """Let what is still held back for an output that cannot be written go nowhere."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

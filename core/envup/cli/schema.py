@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 
+from envup.cli.answer import write
 from envup.cli.options import Arguments
 
 OPTIONS = ()
@@ -17,5 +17,5 @@ def run(_arguments: Arguments) -> int:
     from envup.envfile.schema import merged
     from envup.plugins import Host
 
-    sys.stdout.write(json.dumps(merged(Host()), indent=2) + "\n")
+    write(json.dumps(merged(Host()), indent=2) + "\n")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from envup import __version__
+from envup.cli.answer import print_json, write
 from envup.cli.options import Arguments
 
 OPTIONS = ()
@@ -15,11 +16,9 @@ def run(arguments: Arguments) -> int:
     """Print the version."""
     python = ".".join(map(str, sys.version_info[:3]))
     if arguments.json:
-        from envup.cli.answer import print_json
-
         print_json({"envup": __version__, "python": python, "prefix": sys.prefix})
     else:
-        sys.stdout.write(f"envup {__version__}\n")
+        write(f"envup {__version__}\n")
         if arguments.verbose:
-            sys.stdout.write(f"Python {python} in {sys.prefix}\n")
+            write(f"Python {python} in {sys.prefix}\n")
     return 0

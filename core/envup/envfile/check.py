@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from envup.envfile import units
-from envup.envfile.faults import Fault, listed, suggestion
+from envup.envfile.faults import Fault, suggestion
 from envup.envfile.tree import Path
 
 if TYPE_CHECKING:
@@ -146,21 +146,22 @@ def _circle(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
 
 
 def _ports(sound: Mapping[str, Machine]) -> Iterator[Fault]:
-    taken: list[tuple[Port, str]] = []
+    taken: dict[tuple[int, str], dict[str | None, str]] = {}
     for name, machine in sound.items():
         for index, text in enumerate(machine.get("ports", ())):
             try:
                 port = _port(text)
             except ValueError:
                 continue
-            if rivals := [owner for other, owner in taken if _collide(port, other)]:
-                owners = listed(dict.fromkeys(f"'{owner}'" for owner in rivals), "and")
-                message = f"host port {port.host_port}/{port.protocol} is already taken by machine {owners}"
+            owners = taken.setdefault((port.host_port, port.protocol), {})
+            if port.host_port and (owner := _owner(port.address, owners)):
+                message = f"host port {port.host_port}/{port.protocol} is already taken by machine '{owner}'"
                 yield Fault(("machines", name, "ports", index), message)
-            taken.append((port, name))
+            owners.setdefault(port.address, name)
 
 
-def _collide(one: Port, other: Port) -> bool:
-    if not one.host_port or (one.host_port, one.protocol) != (other.host_port, other.protocol):
-        return False
-    return one.address == other.address or bool(ANYWHERE & {one.address, other.address})
+def _owner(address: str | None, owners: Mapping[str | None, str]) -> str | None:
+    """Whose port collides with one at `address`: the same address, or one of the two is every address."""
+    if address in ANYWHERE:
+        return next(iter(owners.values()), None)
+    return next((owners[rival] for rival in (address, *ANYWHERE) if rival in owners), None)

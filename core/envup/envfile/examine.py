@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,7 @@ def _checked(
     normal = normalise(read, schema)["machines"]
     for machine in normal.values() if provider else ():
         machine["provider"] = provider
-    found = [_placed(fault, tree) for fault in check({**machines, **normal}, host, whole)]
+    found = [_placed(fault, tree) for fault in islice(check({**machines, **normal}, host, whole), MOST)]
     # What is missing may be what is misspelt beside it.
     astray = {fault.path[:-1] for fault in outcome.faults if fault.stray}
     return [fault for fault in found if fault.message != MISSING_IMAGE or fault.path not in astray]
@@ -78,7 +79,8 @@ def _placed(fault: Fault, tree: Tree) -> Fault:
     """The fault at the path by which the file says it: under the machine, at the top level or under `defaults`."""
     _, machine, *rest = fault.path
     own: Path = ("machines", machine, *rest) if ("machines",) in tree.values else tuple(rest)
-    for path in (own, ("defaults", *rest)) if rest else ():
+    top: list[Path] = [tuple(rest)] if rest == ["provider"] else []
+    for path in (own, ("defaults", *rest), *top) if rest else ():
         if path in tree.values:
             return fault._replace(path=path)
     return fault._replace(path=own)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from jsonschema.exceptions import ValidationError
 
-from envup.envfile.faults import Fault, listed, suggestion, unknown
+from envup.envfile.faults import MOST, Fault, listed, suggestion, unknown
 from envup.envfile.tree import Path
 
 NAMES = {
@@ -57,13 +58,23 @@ def _unknown_keys(error: ValidationError, path: Path) -> Iterator[Fault]:
     known = set(schema.get("properties", {}))
     free = schema.get("patternProperties", {})
     top = {"machines"} if not path else set()
-    for key in _instance(error):
-        if key in known or any(re.search(pattern, key) for pattern in free):
-            continue
-        message = unknown(key, known | top)
+    strange = (key for key in _instance(error) if key not in known and not any(re.search(p, key) for p in free))
+    for key in islice(strange, MOST):
+        message = unknown(key, known | top) + _deeper(key, known | top, schema)
         if not path and "machines" in known and key in ("image", "provision", "mounts", "ports", "resources", "ready"):
             message = "beside 'machines' this key belongs under 'defaults' or under a machine"
         yield Fault((*path, key), message, True, True)
+
+
+def _deeper(key: str, known: set[str], schema: Mapping[str, Any]) -> str:
+    """A suggestion from one level further in, where there is none at this level."""
+    if suggestion(key, known):
+        return ""
+    for parent, section in schema.get("properties", {}).items():
+        inner = section.get("properties", {}) if isinstance(section, dict) else {}
+        if found := suggestion(key, inner):
+            return f"{found.removesuffix('?')} under '{parent}'?"
+    return ""
 
 
 def _forms(error: ValidationError, path: Path, shown: Shown) -> Iterator[Fault]:

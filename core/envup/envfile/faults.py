@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 from typing import NamedTuple
 
 from envup.envfile.tree import Path, Place, Tree, dotted
@@ -44,7 +45,7 @@ def unknown(key: str, known: Iterable[str]) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` where something is near, else nothing."""
-    near = get_close_matches(word, list(known), 1, 0.6) if len(word) <= 80 else []
+    near = get_close_matches(word.lower(), list(islice(known, MOST)), 1, 0.6) if len(word) <= 80 else []
     return f", did you mean '{near[0]}'?" if near else ""
 
 

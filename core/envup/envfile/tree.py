@@ -18,7 +18,7 @@ from envup.errors import Problem
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DEPTH = 40
 """How deep an Envfile may nest, aliases expanded."""
-VALUES = 20_000
+VALUES = 10_000
 """How many values an Envfile may hold, aliases expanded."""
 
 EMPTY = "the file is empty; it must say at least 'image'"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any, NamedTuple
 
 from jsonschema import Draft202012Validator
@@ -14,7 +13,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 
 from envup.envfile.explain import explain
-from envup.envfile.faults import MOST, Fault
+from envup.envfile.faults import Fault
 from envup.envfile.interpolate import CASTS, TRUTH, Variables, expand, marked
 from envup.envfile.tree import Path, Tree
 
@@ -39,7 +38,7 @@ def validate(
     validator = Validator(schema, registry=Registry())
     errors: list[ValidationError] = []
     for _ in range(ROUNDS):
-        errors = list(islice(validator.iter_errors(reading.read), MOST * 4))
+        errors = list(validator.iter_errors(reading.read))
         if not reading.adapt(errors):
             break
     return Outcome(reading.finished(), reading.read, [*reading.faults, *reading.explained(errors)])
@@ -129,7 +128,7 @@ class _Reading:
     def explained(self, errors: Iterable[ValidationError]) -> list[Fault]:
         """The errors in words, less those that follow from others."""
         found = [fault for error in errors for fault in explain(error, self._shown)]
-        astray = {fault.path[:-1] for fault in found if fault.stray}
+        astray = {fault.path[:-1] for fault in found if fault.stray and "did you mean" in fault.message}
         return [
             fault
             for fault in found
@@ -141,8 +140,8 @@ class _Reading:
         """A value in a message: as written, because what came from outside may be secret."""
         text = self._interpolated.get(path, value)
         plain = self._tree.plain.get(path) if not isinstance(value, str) else None
-        told = repr(plain if plain is not None else text)
-        return told if len(told) <= 60 else f"{told[:57]}…'"
+        told = repr(text) if plain is None else plain
+        return told if len(told) <= 60 else f"{told[:57]}…"
 
     def finished(self) -> Any:
         """The document as written, with its marks."""
@@ -164,9 +163,18 @@ def _is_verbatim(path: Path, kinds: Mapping[str, Iterable[str]]) -> bool:
 
 
 def _leaves(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
+    """The errors and those within them; of several forms only those of the value's type, if there are any."""
     for error in errors:
         yield error
-        yield from _leaves(error.context or ())
+        within = error.context or []
+        others = {child.relative_schema_path[0] for child in within if _of_type(child)}
+        if {child.relative_schema_path[0] for child in within} - others:
+            within = [child for child in within if child.relative_schema_path[0] not in others]
+        yield from _leaves(within)
+
+
+def _of_type(child: ValidationError) -> bool:
+    return child.validator == "type" and not child.relative_path
 
 
 def _replaced(value: Any, path: Path, new: Any) -> Any:

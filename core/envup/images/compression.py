@@ -68,7 +68,8 @@ def _expand_zstandard(source: Path, target: Path) -> None:
     options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with target.open("wb") as output, children.child(argv, stdout=output, **options) as process:
         assert process.stderr is not None
-        tail = deque((line.decode(errors="replace").rstrip() for line in process.stderr), maxlen=tools.TAIL)
+        with process.stderr as lines:
+            tail = deque((line.decode(errors="replace").rstrip() for line in lines), maxlen=tools.TAIL)
     if children.cancelled():
         raise InterruptedByUser("zstd was interrupted")
     if process.returncode:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +63,8 @@ def claimed(path: Path) -> Iterator[bool]:
 @contextlib.contextmanager
 def workspace(parent: Path) -> Iterator[Path]:
     """A new directory below `parent` that is removed at the end. `sweep` removes it when the process dies before."""
+    import shutil
+
     path = parent / f"{os.getpid()}-{os.urandom(6).hex()}"
     with exclusive(parent / "guard"):
         descriptor = _open(_lock_of(path))
@@ -72,13 +73,15 @@ def workspace(parent: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=False)
+        shutil.rmtree(path)
         _lock_of(path).unlink()
         os.close(descriptor)
 
 
 def sweep(parent: Path) -> None:
     """Remove the work directories whose process is gone; those of live ones stay. Does nothing when there are none."""
+    import shutil
+
     with exclusive(parent / "guard"):
         names = {path.stem for path in parent.iterdir() if path.name != "guard"}
         for path in map(parent.joinpath, names):

@@ -137,6 +137,11 @@ class Store:
             self._drop_locks()
         return freed
 
+    def sweep(self) -> None:
+        """Remove what commands that died had half made; does nothing when there is nothing."""
+        with _told("cannot clear the image store"):
+            locks.sweep(self._made / "work")
+
     def _drop_locks(self) -> None:
         for lock in (self._root / "locks").glob("*.lock"):
             with locks.claimed(lock) as free:

@@ -36,10 +36,11 @@ def run(argv: Sequence[str], *, emit: Emit = silent, environment: Mapping[str, s
     try:
         with children.child(mortal(argv), env=variables, **options) as process:
             assert process.stdout is not None
-            for line in process.stdout:
-                text = line.decode(errors="replace")
-                tail.append(text.rstrip())
-                emit(Event("output", text=text))
+            with process.stdout as lines:
+                for line in lines:
+                    text = line.decode(errors="replace")
+                    tail.append(text.rstrip())
+                    emit(Event("output", text=text))
     except OSError as error:
         raise EnvupError(f"cannot run {argv[0]}: {error.strerror}") from error
     if children.cancelled():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from envup.events import Event
 from envup.report.style import Style
 from envup.report.text import clean, clean_lines
-from envup.report.words import Names
+from envup.report.words import Names, verb_of
 
 _LAST_LINES = 20
 
@@ -17,17 +17,31 @@ def describe(event: Event, names: Names, style: Style) -> Sequence[str]:
     what = f"{names.doing(event.action)} failed" if event.action else "failed"
     head = f"{event.machine}: {what}" if event.machine else what
     lines = [f"{style.paint('red', style.bad)} {style.paint('bold', head)}: {clean(event.text)}"]
-    if details := event.data.get("details"):
-        lines += [f"  {line}" for line in clean_lines(str(details).rstrip("\n"))]
-    if tail := _last(event.data.get("tail")):
+    tail = _last(event.data.get("tail"))
+    if command := event.data.get("command"):
+        lines += _labelled("command", str(command))
+    details = clean_lines(str(event.data.get("details") or "").rstrip("\n"))
+    if any(details) and details != list(tail):
+        lines += [f"  {line}" for line in details]
+    if tail:
         lines.append(f"  last {len(tail)} lines of output:" if len(tail) > 1 else "  output:")
         lines += [f"  {style.paint('dim', '|')} {line}" for line in tail]
     if log := event.data.get("log"):
         lines.append(f"  whole log: {clean(str(log))}")
-    if hint := event.data.get("hint"):
-        first, *rest = clean_lines(str(hint))
-        lines += [f"  {style.paint('cyan', 'to do')}: {first}", *(f"  {line}" for line in rest)]
+    if hint := event.data.get("hint") or _hint(event):
+        lines += _labelled(style.paint("cyan", "to do"), str(hint))
     return lines
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    first, *rest = clean_lines(text)
+    return [f"  {label}: {first}", *(f"    {line}" for line in rest)]
+
+
+def _hint(event: Event) -> str:
+    if verb_of(event.action) != "provision":
+        return ""
+    return f"mend the step, and `env up` goes on at it; `env shell {event.machine}` is for a look around"
 
 
 def _last(tail: object) -> Sequence[str]:

@@ -72,20 +72,21 @@ class Renderer:
         with self._lock:
             self.end({"ok": ok, **fields})
         if self.wants_prose:
-            self._tell_failures()
+            self._tell_failures(interrupted=bool(fields.get("interrupted")))
 
     def end(self, document: Mapping[str, Any]) -> None:
         """Write how the command ended; called with the lock held."""
 
-    def _tell_failures(self) -> None:
+    def _tell_failures(self, *, interrupted: bool) -> None:
+        """After an interrupt, only what had failed by itself: programs that were ended have no exit code."""
         if self._trouble is not None and not isinstance(self._trouble, BrokenPipeError):
             sys.stderr.write(f"the rest of the output was lost: {self._trouble.strerror}\n")
-        if self._failures:
-            from envup.report.failure import describe
+        failures, self._failures = self._failures, []
+        for event in failures:
+            if not interrupted or event.data.get("exit_code") is not None:
+                from envup.report.failure import describe
 
-            for event in self._failures:
                 sys.stderr.write("\n" + "\n".join(describe(event, self.names, self.style)) + "\n")
-            self._failures.clear()
 
     def close(self) -> None:
         """Write what is left. A second call does nothing."""

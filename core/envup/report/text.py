@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
 
-_ESCAPE_SEQUENCE = re.compile(
+if TYPE_CHECKING:
+    import re
+
+_ESCAPE_SEQUENCE = (
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]"  # CSI, ECMA-48 section 5.4
     r"|[\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"  # OSC, DCS, SOS, PM, APC up to their terminator
     r"|[ -/]*[0-~])"
     r"|\x9b[0-?]*[ -/]*[@-~]"
 )
-_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE = "[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 """Control characters but tab, marks that change the direction of text, lone surrogates."""
 _ZERO_WIDTH = frozenset(("Mn", "Me", "Cf"))
 
 
 def clean(text: str) -> str:
     """The text without escape sequences; other characters that could mislead a terminal are shown as `\\xNN`."""
-    return _UNSAFE.sub(_escaped, _ESCAPE_SEQUENCE.sub("", text))
+    if text.isprintable():
+        return text
+    escape_sequence, unsafe = _patterns()
+    return unsafe.sub(_escaped, escape_sequence.sub("", text))
 
 
 def clean_lines(text: str) -> list[str]:
@@ -82,7 +88,18 @@ def table(rows: list[list[str]], paint: Callable[[str], str] = str) -> list[str]
     return [paint(lines[0]), *lines[1:]]
 
 
+@cache
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Compiled when they are first needed, for that takes longer than most of what is printed."""
+    import re
+
+    return re.compile(_ESCAPE_SEQUENCE), re.compile(_UNSAFE)
+
+
+@cache
 def _columns(character: str) -> int:
+    import unicodedata
+
     if unicodedata.category(character) in _ZERO_WIDTH:
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -88,8 +88,8 @@ class View:
 
     def _live(self, row: Row, names: int, columns: int, now: float) -> str:
         action, since = next(reversed(row.running.items()))
-        what = row.progress or self._names.doing(action)
-        parts = [what, duration(now - since), *([row.output] if row.output else [])]
+        newest = row.output or row.progress
+        parts = [self._names.doing(action), duration(now - since), *([newest] if newest else [])]
         name = pad(fit(row.machine, names, self._style.more), names)
         head = f"{self._style.busy} {name}  "
         rest = fit(f" {self._style.dot} ".join(parts), columns - width(head), self._style.more)
@@ -102,6 +102,9 @@ class View:
             return f"{self._style.paint('red', self._style.bad)} {row.machine}  {row.failed} {took}"
         if not row.done:
             return f"{self._style.paint('yellow', '-')} {row.machine}  skipped: what it waits for failed"
+        if row.skipped:
+            sign = self._style.paint("yellow", "-")
+            return f"{sign} {row.machine}  {self._summary(row.done)}, and no further {took}"
         return f"{self._style.paint('green', self._style.ok)} {row.machine}  {self._summary(row.done)} {took}"
 
     def _summary(self, done: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from envup.errors import LockedError
+from envup.errors import EnvupError, LockedError
 
 
 class _WaitedEnough(Exception):
@@ -25,18 +25,31 @@ def hold(path: Path, verb: str, *, wait: float = 0.0) -> Iterator[None]:
 
     Errors: `LockedError`, naming the holder's verb, pid and since when.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = _open(path)
     try:
         if not _acquire(descriptor, wait):
             raise _locked(descriptor, wait)
-        holder = json.dumps({"verb": verb, "pid": os.getpid(), "since": time.time()}).encode()
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, holder, 0)
+        _announce(descriptor, verb)
         yield
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise EnvupError(f"cannot make {error.filename}: {error.strerror}") from error
+
+
+def _announce(descriptor: int, verb: str) -> None:
+    """Say in the file who holds the lock. On a full disk nobody learns the name, and the lock holds all the same."""
+    holder = json.dumps({"verb": verb, "pid": os.getpid(), "since": time.time()}).encode()
+    os.ftruncate(descriptor, 0)
+    with contextlib.suppress(OSError):
+        os.pwrite(descriptor, holder, 0)
 
 
 def _acquire(descriptor: int, wait: float) -> bool:

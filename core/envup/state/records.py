@@ -62,12 +62,12 @@ class State:
     """The records of one user."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._path = threading.Lock(), path
         try:
             self._database = _open(path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise EnvupError(f"cannot open {path}: {error}") from error
+        except sqlite3.OperationalError as error:
+            raise _told(error, path) from error
+        except sqlite3.DatabaseError:
             path.rename(path.with_name(f"{path.name}.damaged-{int(time.time())}"))
             for rest in ("-wal", "-shm"):
                 path.with_name(path.name + rest).unlink(missing_ok=True)
@@ -175,12 +175,13 @@ class State:
 
     def begin(self, environment: str, machine: str, action: str) -> int:
         """Journal that an action begins; the entry's number."""
-        with self._lock, self._database:
-            cursor = self._database.execute(
-                "INSERT INTO journal (environment, machine, action, begun) VALUES (?, ?, ?, ?)",
-                (environment, machine, action, time.time()),
-            )
-            return int(cursor.lastrowid or 0)
+        return self._do(
+            "INSERT INTO journal (environment, machine, action, begun) VALUES (?, ?, ?, ?)",
+            environment,
+            machine,
+            action,
+            time.time(),
+        )
 
     def end(self, entry: int, outcome: str) -> None:
         """Journal how an action ended: `done`, `failed` or `interrupted`."""
@@ -197,12 +198,25 @@ class State:
         )
 
     def _all(self, query: str, *values: Any) -> list[Any]:
-        with self._lock:
-            return self._database.execute(query, values).fetchall()
+        try:
+            with self._lock:
+                return self._database.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise _told(error, self._path) from error
 
-    def _do(self, query: str, *values: Any) -> None:
-        with self._lock, self._database:
-            self._database.execute(query, values)
+    def _do(self, query: str, *values: Any) -> int:
+        """Carry out a statement; the number of the row that it added, if it did."""
+        try:
+            with self._lock, self._database:
+                return int(self._database.execute(query, values).lastrowid or 0)
+        except sqlite3.DatabaseError as error:
+            raise _told(error, self._path) from error
+
+
+def _told(error: sqlite3.DatabaseError, path: Path) -> EnvupError:
+    full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    hint = "free some space on that disk" if full else f"is the disk full? Else move {path} away; only history is lost"
+    return EnvupError(f"cannot use the records in {path}: {error}", hint=hint)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -1,0 +1,20 @@
+"""The provisioner `shell`: runs scripts in the machine. Only the registration lives here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from envup.provisioner import Provisioner
+
+_hookimpl = pluggy.HookimplMarker("envup")
+
+
+@_hookimpl
+def envup_provisioner() -> type[Provisioner]:
+    """The class, imported when it is used."""
+    from envup_shell.shell import Shell
+
+    return Shell

@@ -1,0 +1,78 @@
+"""A provider for tests of the command line: its machines are files, and their programs run on the host as they are."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pluggy
+
+from envup.errors import EnvupError
+from envup.image import Image
+from envup.provider import Check, Command, HostCommand, Instance, MachineSpec, Provider
+
+
+class Pretend(Provider):
+    """Keeps each machine's labels and state in a file of its data directory."""
+
+    name = "pretend"
+    isolation = "container"
+    modes = frozenset({"root", "rootless"})
+
+    def doctor(self) -> Sequence[Check]:
+        ok = not (self.context.data / "unusable").exists()
+        return (Check("a good mood", ok, "" if ok else "it is gone", "" if ok else "wait for it"),)
+
+    def observe(self, environment: str | None) -> Sequence[Instance]:
+        found = [self._read(path) for path in sorted(self.context.data.glob("*.json"))]
+        return [one for one in found if environment in (None, one.labels["envup.environment"])]
+
+    def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
+        if spec.hostname == "bug":
+            raise KeyError("nobody thought of this")
+        if spec.hostname == "refused":
+            raise EnvupError("there is no room", details="the shelf is full", hint="make room")
+        return self._write(Instance(secrets.token_hex(4), "created", dict(labels)))
+
+    def start(self, instance: Instance, spec: MachineSpec) -> Instance:
+        return self._write(Instance(instance.id, "running", instance.labels))
+
+    def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
+        self._write(Instance(instance.id, "stopped", instance.labels))
+
+    def destroy(self, instance: Instance) -> None:
+        self._path(instance).unlink(missing_ok=True)
+
+    def command(self, instance: Instance, command: Command) -> HostCommand:
+        if command.user == "nobody-there":
+            return HostCommand(("/no/such/way/in",))
+        return HostCommand(command.argv or ("/bin/sh",), dict(command.environment))
+
+    def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:
+        subprocess.run(["tar", "--extract", "--directory", directory], stdin=archive, check=True)
+
+    def fetch(self, instance: Instance, path: str, archive: BinaryIO) -> None:
+        parent, name = Path(path).parent, Path(path).name
+        subprocess.run(["tar", "--create", "--directory", parent, "--", name], stdout=archive, check=True)
+
+    def _path(self, instance: Instance) -> Path:
+        return self.context.data / f"{instance.labels['envup.environment']}-{instance.machine}.json"
+
+    def _write(self, instance: Instance) -> Instance:
+        document = {"id": instance.id, "state": instance.state, "labels": dict(instance.labels)}
+        self._path(instance).write_text(json.dumps(document))
+        return instance
+
+    def _read(self, path: Path) -> Instance:
+        document = json.loads(path.read_text())
+        return Instance(document["id"], document["state"], document["labels"])
+
+
+@pluggy.HookimplMarker("envup")
+def envup_provider() -> type[Provider]:
+    """The provider."""
+    return Pretend

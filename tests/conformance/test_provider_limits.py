@@ -1,0 +1,117 @@
+"""Limits hold for every process of a machine, change while it runs, and are refused where they cannot be kept."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from provider_kit import Subject
+
+from envup.provider import Instance, Port, Resize, Resources
+
+pytestmark = pytest.mark.usefixtures("check_no_leak")
+
+MIB = 1 << 20
+
+
+@contextlib.contextmanager
+def limited(subject: Subject, **limits: float) -> Iterator[Instance | None]:
+    """A running machine with limits; None where the provider cannot set them, after it refused."""
+    spec = subject.spec("limited", resources=Resources(**limits))  # type: ignore[arg-type]
+    controllers = {"cpus": "cpu"}
+    lacking = [name for name in limits if f"limits:{controllers.get(name, name)}" in subject.lacks]
+    reasons = subject.provider.check(spec)
+    if lacking:
+        assert all(any(f"resources.{name}" in reason for reason in reasons) for name in lacking)
+        yield None
+        return
+    assert not reasons
+    with subject.running(spec) as instance:
+        yield instance
+
+
+def _eats(subject: Subject, instance: Instance, mebibytes: int) -> int:
+    code: int = subject.run(instance, "perl", "-e", f"my $x = 'x' x ({mebibytes} << 20); print length $x").returncode
+    return code
+
+
+def test_memory_is_limited(subject: Subject) -> None:
+    with limited(subject, memory=64 * MIB) as instance:
+        if instance:
+            assert _eats(subject, instance, 8) == 0
+            assert _eats(subject, instance, 200) != 0
+            assert subject.run(instance, "true").returncode == 0
+
+
+def test_the_number_of_processes_is_limited(subject: Subject) -> None:
+    with limited(subject, pids=20) as instance:
+        if instance:
+            script = "for (1..60) { my $p = fork; last if !defined $p; $p or sleep 30, exit; push @p, $p } kill 9, @p; print 0 + @p"
+            assert 10 < int(subject.run(instance, "perl", "-e", script).stdout) < 20
+            assert subject.run(instance, "true").returncode == 0
+
+
+def test_processor_time_is_limited(subject: Subject) -> None:
+    with limited(subject, cpus=0.25) as instance:
+        if instance:
+            script = (
+                "use Time::HiRes qw(time); my $e = time + 1.2; 1 while time < $e; my @t = times; print $t[0] + $t[1]"
+            )
+            assert float(subject.run(instance, "perl", "-e", script).stdout) < 0.7
+
+
+def test_a_running_machine_is_resized(subject: Subject) -> None:
+    if not isinstance(subject.provider, Resize):
+        return
+    with limited(subject, memory=512 * MIB, pids=200) as instance:
+        if not instance:
+            return
+        assert _eats(subject, instance, 100) == 0
+        smaller = subject.spec("limited", resources=Resources(memory=64 * MIB, pids=100))
+        for _ in range(2):
+            subject.provider.resize(instance, smaller)
+        assert _eats(subject, instance, 100) != 0
+        subject.provider.resize(instance, subject.spec("limited"))
+        assert _eats(subject, instance, 100) == 0
+
+
+def test_a_machine_without_limits_gets_some_while_it_runs(subject: Subject) -> None:
+    if not isinstance(subject.provider, Resize) or "limits:memory" in subject.lacks:
+        return
+    spec = subject.spec("unlimited")
+    with subject.running(spec) as instance:
+        assert _eats(subject, instance, 100) == 0
+        subject.provider.resize(instance, subject.spec("unlimited", resources=Resources(memory=64 * MIB)))
+        assert _eats(subject, instance, 100) != 0
+
+
+def test_limits_are_those_of_the_last_start(subject: Subject) -> None:
+    with limited(subject, memory=64 * MIB) as instance:
+        if instance:
+            subject.provider.stop(instance, grace=1)
+            instance = subject.provider.start(instance, subject.spec("limited"))
+            assert _eats(subject, instance, 100) == 0
+
+
+def test_ports_are_forwarded_or_refused_with_a_way_out(subject: Subject) -> None:
+    same = subject.spec(ports=(Port(8080, 8080),))
+    moved = subject.spec(ports=(Port(80, 8080),))
+    chosen = subject.spec(ports=(Port(80, 0, "127.0.0.1"),))
+    if subject.provider.isolation == "filesystem":
+        assert not subject.provider.check(same)
+        for spec in (moved, chosen):
+            (reason,) = subject.provider.check(spec)
+            assert "docker" in reason
+        with subject.running(same) as instance:
+            assert instance.ports == same.ports
+    else:
+        assert not subject.provider.check(moved)
+
+
+def test_checks_change_nothing(subject: Subject) -> None:
+    before = sorted(str(path) for path in Path(subject.base).rglob("*"))
+    subject.provider.check(subject.spec(resources=Resources(cpus=1, memory=MIB * 64, disk=MIB * 64, pids=10)))
+    assert all(check.ok for check in subject.provider.doctor())
+    assert sorted(str(path) for path in Path(subject.base).rglob("*")) == before

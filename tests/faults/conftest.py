@@ -1,0 +1,42 @@
+"""Projects of small real machines for the fault tests, and the proof that each leaves nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from real_machines import Project, make_small_archive
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fault_help import PAIR
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root file system archive of a few megabytes."""
+    return make_small_archive(tmp_path_factory.mktemp("archive") / "rootfs.tar")
+
+
+@pytest.fixture
+def make_project(archive: Path, tmp_path: Path) -> Iterator[Callable[..., Project]]:
+    """Makes projects; what is left of their machines at the end is removed."""
+    made: list[Project] = []
+
+    def make(envfile: str, name: str = "project", home: Path | None = None) -> Project:
+        project = Project(tmp_path / name, home or tmp_path / f"{name}-home")
+        project.write(envfile.replace("@ARCHIVE@", str(archive)))
+        made.append(project)
+        return project
+
+    yield make
+    for project in made:
+        project.run("destroy", "--yes")
+
+
+@pytest.fixture
+def pair(make_project: Callable[..., Project]) -> Project:
+    """Two machines, the second waiting for the first."""
+    return make_project(PAIR)

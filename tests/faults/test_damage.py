@@ -1,0 +1,160 @@
+"""Lost and damaged files, broken Envfiles, full disks: clear errors, nothing half-made, and a way on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fault_help import PAIR, settle
+from real_machines import Project, remains
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+CAPACITY = 12 << 20
+
+
+def lose_state(project: Project) -> None:
+    for file in (project.home / "data").glob("state.db*"):
+        file.unlink()
+
+
+def damage_state(project: Project) -> None:
+    lose_state(project)
+    (project.home / "data/state.db").write_bytes(os.urandom(8192))
+
+
+def cut_state_short(project: Project) -> None:
+    file = project.home / "data/state.db"
+    project.must("status")
+    content = file.read_bytes()
+    lose_state(project)
+    file.write_bytes(content[: len(content) // 2])
+
+
+def overwrite_pages(project: Project) -> None:
+    file = project.home / "data/state.db"
+    content = file.read_bytes()
+    lose_state(project)
+    file.write_bytes(content[:100] + os.urandom(len(content) - 100))
+
+
+@pytest.mark.parametrize("harm", [lose_state, damage_state, cut_state_short, overwrite_pages])
+def test_without_its_records_envup_finds_the_machines_again(pair: Project, harm: Callable[[Project], None]) -> None:
+    pair.must("up")
+    before = {name: machine["instance"] for name, machine in pair.machines().items()}
+    harm(pair)
+    assert {name: machine["state"] for name, machine in pair.machines().items()} == {"one": "running", "two": "running"}
+    pair.must("up")
+    assert {name: machine["instance"] for name, machine in pair.machines().items()} == before
+    assert pair.must("plan", "--check") is not None
+    settle(pair)
+
+
+@pytest.mark.parametrize("harm", [lose_state, damage_state, cut_state_short, overwrite_pages])
+def test_destroy_needs_no_records(pair: Project, harm: Callable[[Project], None]) -> None:
+    pair.must("up")
+    harm(pair)
+    settle(pair)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": 1}', b"\xff\xfe"])
+def test_a_damaged_identity_is_named_and_mended_by_hand(pair: Project, content: bytes) -> None:
+    pair.must("up")
+    file = pair.directory / ".envup/environment.json"
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    for verb in (("up",), ("status",), ("destroy", "--yes")):
+        done = pair.run(*verb)
+        assert done.returncode == 1, (verb, done.stdout, done.stderr)
+        assert str(file) in done.stderr
+        assert "bug" not in done.stderr
+    file.write_bytes(whole)
+    settle(pair)
+
+
+@pytest.mark.parametrize("envfile", ["machines: [", "machines: {one: {memroy: 1}}", "", "\0", "one: &a [*a]"])
+def test_a_broken_envfile_stops_up_and_not_stop_nor_destroy(pair: Project, envfile: str) -> None:
+    pair.must("up")
+    pair.write(envfile)
+    assert pair.run("up").returncode == 2
+    assert set(pair.machines()) == {"one", "two"}
+    pair.must("exec", "one", "--", "true")
+    pair.must("stop")
+    settle(pair)
+
+
+def test_destroy_works_when_the_envfile_is_gone(pair: Project) -> None:
+    pair.must("up")
+    (pair.directory / "Envfile").unlink()
+    assert set(pair.machines()) == {"one", "two"}
+    settle(pair)
+
+
+def test_a_moved_project_keeps_its_machines(make_project: Callable[..., Project]) -> None:
+    project = make_project(PAIR)
+    project.must("up")
+    before = {name: machine["instance"] for name, machine in project.machines().items()}
+    project.directory = project.directory.rename(project.directory.with_name("moved"))
+    project.must("up")
+    assert {name: machine["instance"] for name, machine in project.machines().items()} == before
+    settle(project)
+
+
+@pytest.fixture
+def small_home(tmp_path: Path) -> Iterator[Path]:
+    """A home on a file system of its own that is soon full."""
+    home = tmp_path / "small"
+    home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={CAPACITY},mode=711", "small", str(home)], check=True)
+    yield home
+    subprocess.run(["umount", "--lazy", str(home)], check=True)
+
+
+def fill(home: Path, free: int) -> Path:
+    """Leave `free` bytes on the file system of `home`."""
+    ballast = home / "ballast"
+    state = os.statvfs(home)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, state.f_bavail * state.f_frsize - free))
+    return ballast
+
+
+@pytest.mark.parametrize("free", [0, 64 << 10, 1 << 20, 3 << 20, 4 << 20])
+def test_a_full_disk_is_told_and_leaves_nothing_half_made(
+    make_project: Callable[..., Project], small_home: Path, free: int
+) -> None:
+    project = make_project(PAIR, home=small_home)
+    ballast = fill(small_home, free)
+    done = project.run("up")
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    check_that_space_is_asked_for(done)
+    left = {kind: names for kind, names in remains(project).items() if kind not in ("mounts", "records")}
+    assert left == {}
+    ballast.unlink()
+    project.must("up")
+    project.must("destroy", "--yes")
+    assert set(remains(project)) <= {"mounts"}
+
+
+def check_that_space_is_asked_for(done: subprocess.CompletedProcess[str]) -> None:
+    assert "space" in done.stderr or "full" in done.stderr, done.stderr
+    assert "bug" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("free", [0, 16 << 10, 64 << 10])
+def test_destroy_on_a_full_disk_works_or_asks_for_space(
+    make_project: Callable[..., Project], small_home: Path, free: int
+) -> None:
+    project = make_project(PAIR, home=small_home)
+    project.must("up")
+    ballast = fill(small_home, free)
+    done = project.run("destroy", "--yes")
+    if done.returncode:
+        assert done.returncode == 1
+        check_that_space_is_asked_for(done)
+    ballast.unlink()
+    project.must("destroy", "--yes")
+    assert set(remains(project)) <= {"mounts"}

@@ -1,0 +1,160 @@
+"""The provisioners shell and copy."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_provider import Bench
+
+from envup.model import Step
+from envup.provisioner import StepContext, StepFailed
+from envup_copy import envup_provisioner as copy_class
+from envup_shell import envup_provisioner as shell_class
+
+SCRIPTS = "/tmp/.envup-step-"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    (tmp_path / "work").mkdir()
+    bench = Bench(tmp_path / "work", redact=frozenset({"s3cret-value"}))
+    yield bench
+    bench.close()
+
+
+def step(kind: str, options: Any, **changes: Any) -> Step:
+    return Step(0, changes.pop("name", "setup"), kind, options, **changes)
+
+
+def run_shell(bench: Bench, directory: Path, options: Any, **changes: Any) -> str:
+    shell_class()().run(step("shell", options, **changes), bench.machine, StepContext(directory))
+    return bench.output
+
+
+def no_script_is_left() -> bool:
+    return not list(Path("/tmp").glob(".envup-step-*"))
+
+
+def test_an_inline_script_runs_and_leaves_nothing(bench: Bench, tmp_path: Path) -> None:
+    assert run_shell(bench, tmp_path, "echo one\necho two") == "one\ntwo\n"
+    assert no_script_is_left()
+
+
+def test_an_inline_script_ends_at_its_first_failure(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(StepFailed) as caught:
+        run_shell(bench, tmp_path, "echo before\nfalse\necho after")
+    assert bench.output == "before\n"
+    assert caught.value.exit_code == 1 and caught.value.command == "echo before"
+    assert "setup" in caught.value.brief and caught.value.details == "before"
+    assert no_script_is_left()
+
+
+def test_a_script_may_read_its_standard_input_without_eating_itself(bench: Bench, tmp_path: Path) -> None:
+    assert run_shell(bench, tmp_path, "cat\necho after") == "after\n"
+
+
+def test_a_shebang_names_the_program_that_runs_it(bench: Bench, tmp_path: Path) -> None:
+    assert run_shell(bench, tmp_path, "#!/usr/bin/env python3\nimport sys; print(sys.argv[1:], end='')") == "[]"
+
+
+def test_a_script_file_runs_with_its_arguments_verbatim(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "setup.sh").write_text('false\nfor word do printf "<%s>" "$word"; done')
+    words = ["", "a b", "'\"", "$HOME", "new\nline", "ü"]
+    assert run_shell(bench, tmp_path, {"script": "setup.sh", "args": words}) == "".join(f"<{word}>" for word in words)
+
+
+def test_a_script_file_with_bytes_that_are_no_text_runs_as_it_is(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "setup.sh").write_bytes(b"printf '\xfc' | od -An -tx1")
+    assert run_shell(bench, tmp_path, {"script": "setup.sh"}).strip() == "fc"
+
+
+def test_user_comes_from_the_options_then_the_step_then_the_machine(bench: Bench, tmp_path: Path) -> None:
+    for options, changes, user in (
+        ({"inline": "true", "user": "app:web"}, {"user": "root"}, "app:web"),
+        ({"inline": "true"}, {"user": "app"}, "app"),
+        ("true", {}, "root"),
+    ):
+        run_shell(bench, tmp_path, options, **changes)
+        scripts = [command for command in bench.provider.commands if command.argv[-1].startswith(SCRIPTS)]
+        assert scripts[-1].user == user
+
+
+def test_the_script_belongs_to_its_user_alone(bench: Bench, tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    run_shell(bench, tmp_path, {"inline": "true", "user": "app:web"})
+    with tarfile.open(fileobj=io.BytesIO(bench.provider.archives[-1])) as archive:
+        member = archive.getmembers()[0]
+    assert (member.uid, member.mode) == (1234, 0o700)
+
+
+def test_an_unknown_user_fails_the_step(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="nobody-here"):
+        run_shell(bench, tmp_path, {"inline": "true", "user": "nobody-here"})
+
+
+def test_workdir_and_environment_reach_the_script(bench: Bench, tmp_path: Path) -> None:
+    options = {"inline": 'pwd; echo "$DEBUG"', "workdir": str(tmp_path)}
+    assert run_shell(bench, tmp_path, options, environment={"DEBUG": "on"}) == f"{tmp_path}\non\n"
+
+
+def test_secrets_show_nowhere(bench: Bench, tmp_path: Path) -> None:
+    environment, secrets = {"TOKEN": "s3cret-value"}, frozenset({"TOKEN"})
+    with pytest.raises(StepFailed) as caught:
+        run_shell(bench, tmp_path, 'echo "t=$TOKEN"; exit 3', environment=environment, secrets=secrets)
+    shown = (bench.output, bench.log.decode(), caught.value.details, caught.value.brief)
+    assert not any("s3cret-value" in text for text in shown)
+    assert bench.output == "t=***\n"
+    assert not any("s3cret-value" in word for command in bench.provider.commands for word in command.argv)
+
+
+def test_a_killed_script_says_so(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="killed by signal 9"):
+        run_shell(bench, tmp_path, "kill -9 $$")
+
+
+def test_a_missing_program_says_so(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="was not found"):
+        run_shell(bench, tmp_path, "#!/no/such/interpreter\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("apt-get update", "apt-get update"),
+        ("#!/bin/sh\n\n# comment\nset -eu\n  apt-get   update\nmore", "apt-get update"),
+        ({"script": "setup.sh", "args": ["--fast", "s3cret-value"]}, "setup.sh --fast ***"),
+        ("x" * 100, "x" * 71 + "…"),
+    ],
+)
+def test_a_shell_step_is_described_in_one_line(options: Any, line: str) -> None:
+    described = step("shell", options, environment={"T": "s3cret-value"}, secrets=frozenset({"T"}))
+    assert shell_class()().describe(described) == line
+
+
+def test_a_shell_step_reads_its_script(tmp_path: Path) -> None:
+    shell, context = shell_class()(), StepContext(tmp_path)
+    assert shell.reads(step("shell", {"script": "a/setup.sh"}), context) == (tmp_path / "a/setup.sh",)
+    assert shell.reads(step("shell", "true"), context) == ()
+
+
+def test_copy_puts_a_file_where_it_belongs(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "app.conf").write_text("x")
+    options = {"from": "app.conf", "to": f"{tmp_path}/etc/app/", "mode": "0600"}
+    copier, context = copy_class()(), StepContext(tmp_path)
+    copier.run(step("copy", options), bench.machine, context)
+    assert (tmp_path / "etc/app/app.conf").read_text() == "x"
+    assert stat.S_IMODE((tmp_path / "etc/app/app.conf").stat().st_mode) == 0o600
+    assert list(copier.reads(step("copy", options), context)) == [tmp_path / "app.conf"]
+    assert copier.describe(step("copy", options)).startswith("copy app.conf to /")
+
+
+def test_a_copy_that_fails_names_step_and_cause(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match=r"setup.*missing\.conf"):
+        options = {"from": "missing.conf", "to": f"{tmp_path}/x"}
+        copy_class()().run(step("copy", options), bench.machine, StepContext(tmp_path))
