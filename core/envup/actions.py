@@ -66,6 +66,7 @@ class Actions:
             "resume": self._resume,
             "update": self._update,
             "destroy": self._destroy,
+            "forget": self._forget,
             "provision": self._provision,
             "ready": self._ready,
         }
@@ -123,7 +124,10 @@ class Actions:
         stray = self._strays.get((action.provider, action.machine)) if "@" in action.id else None
         provider.destroy(stray or self._instances[action.machine])
         if stray is None:
-            self._state.forget_machine(self._identity.id, action.machine)
+            self._forget(action)
+
+    def _forget(self, action: Action) -> None:
+        self._state.forget_machine(self._identity.id, action.machine)
 
     def _ready(self, action: Action) -> None:
         spec = self._spec(action)

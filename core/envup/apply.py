@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -49,15 +49,18 @@ def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emi
         with _journalled(action, plan.environment, state, emit):
             perform(action)
 
-    with _signals(), ThreadPoolExecutor(_WORKERS) as pool:
+    with _woken_by_signals() as bell, ThreadPoolExecutor(_WORKERS) as pool:
         running: dict[Future[None], Action] = {}
         while True:
             for name in [name for name in waiting if not blockers[name] and not children.cancelled()]:
                 action = waiting.pop(name)
-                running[pool.submit(one, action)] = action
+                future = pool.submit(one, action)
+                running[future] = action
+                future.add_done_callback(bell.ring)
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            bell.wait()
+            for future in [future for future in running if future.done()]:
                 action = running.pop(future)
                 if _succeeded(action, future, report):
                     for names in blockers.values():
@@ -67,6 +70,29 @@ def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emi
         report.skipped.append(name)
         emit(Event("skipped", action.machine, name, ", ".join(sorted(blockers[name]))))
     return report
+
+
+class _Bell:
+    """Wakes the main thread, for a signal as for an action that ended. A signal that comes just before a lock is waited
+    for would go unheard until the lock is free; the descriptor of `signal.set_wakeup_fd` loses none."""
+
+    def __init__(self) -> None:
+        self._reader, self.writer = os.pipe()
+        os.set_blocking(self.writer, False)
+
+    def ring(self, _future: Future[None]) -> None:
+        """Let `wait` return."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self.writer, b"\0")
+
+    def wait(self) -> None:
+        """Return when something happened since the last call."""
+        os.read(self._reader, 4096)
+
+    def close(self) -> None:
+        """Release the pipe."""
+        os.close(self._reader)
+        os.close(self.writer)
 
 
 def _succeeded(action: Action, future: Future[None], report: Report) -> bool:
@@ -103,15 +129,19 @@ def _facts(error: EnvupError) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def _signals() -> Iterator[None]:
+def _woken_by_signals() -> Iterator[_Bell]:
     """The first signal asks the programs that run to end, a second one ends them at once."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         children.cancel(signal.SIGKILL if children.cancelled() else signal.SIGTERM)
 
+    bell = _Bell()
     before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    fd = signal.set_wakeup_fd(bell.writer, warn_on_full_buffer=False)
     try:
-        yield
+        yield bell
     finally:
+        signal.set_wakeup_fd(fd)
         for number, handler in before.items():
             signal.signal(number, handler)
+        bell.close()

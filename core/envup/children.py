@@ -56,9 +56,13 @@ def end(process: subprocess.Popen[bytes], grace: float = GRACE) -> None:
 
 
 def cancel(number: int = signal.SIGTERM) -> None:
-    """End every program that runs and let none start from now on. Safe in a signal handler's thread; a second call
-    with KILL does not wait for manners."""
+    """End every program that runs, and after `GRACE` seconds kill what does not end; none starts from now on. For a
+    signal handler; a second call with KILL does not wait for manners."""
     _cancelled.set()
+    if number != signal.SIGKILL:
+        enforcer = threading.Timer(GRACE, cancel, (signal.SIGKILL,))
+        enforcer.daemon = True
+        enforcer.start()
     with _lock:
         processes = tuple(_live)
     for process in processes:

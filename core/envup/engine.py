@@ -68,7 +68,7 @@ class Engine:
         name = environment.name if environment else self.project.directory.name
         self._environment = environment
         if verb == "destroy":
-            self._forget_what_is_gone(known)
+            self._settle_what_is_gone(known)
         return planner.plan_down(environment, name, known, machines, verb)
 
     def apply(self, plan: Plan, *, grace: float = 10.0) -> Report:
@@ -94,16 +94,25 @@ class Engine:
         project.state.remember_environment(project.identity.id, name, project.directory, project.file)
         report = apply(plan, actions.perform, project.state, project.emit)
         self._close_journal(plan, report)
+        self._forget_if_gone(plan, report)
         return report
 
-    def _forget_what_is_gone(self, known: Knowledge) -> None:
-        """Drop what is noted of machines that no backend has, and what their images left: a command died before it
-        could."""
-        state, unfinished = self.project.state, known.records.unfinished
-        noted = {*known.records.machines, *(machine for machine, _ in unfinished)}
-        for machine in noted - known.observed.machines.keys():
-            state.forget_machine(self.project.identity.id, machine)
-            state.settle(self.project.identity.id, machine)
+    def _forget_if_gone(self, plan: Plan, report: Report) -> None:
+        """Nothing is kept of an environment whose last machine was destroyed."""
+        assert self._observed is not None, "plan first"
+        gone = {action.machine for action in plan.actions if action.verb in ("destroy", "forget")}
+        made = {action.machine for action in plan.actions if action.verb == "create"}
+        if report.ok and gone and not made and gone >= self._observed.machines.keys():
+            import shutil
+
+            self.project.state.forget_environment(self.project.identity.id)
+            shutil.rmtree(self.project.log_directory, ignore_errors=True)
+
+    def _settle_what_is_gone(self, known: Knowledge) -> None:
+        """Close what a command that died left open for machines that no backend has, and clear half-made images."""
+        unfinished = known.records.unfinished
+        for machine in {name for name, _ in unfinished} - known.observed.machines.keys():
+            self.project.state.settle(self.project.identity.id, machine)
         if any(action == "image" for _, action in unfinished):
             self.project.images.sweep()
 

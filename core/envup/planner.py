@@ -45,7 +45,7 @@ def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
     actions = [action for part in parts for action in part.actions]
     actions += [_leftover(seen) for seen in known.observed.strays]
     orphans = _orphans(environment, known.observed)
-    notes = [f"reaches outside the project: {path}" for path in environment.outside]
+    notes = [f"reaches outside the project: {path}" for path in environment.outside] if actions else []
     if wish.remove_orphans:
         actions += [
             Action(
@@ -99,6 +99,11 @@ def plan_down(environment: Environment | None, name: str, known: Knowledge, mach
                 Action(action_id(machine, verb), machine, verb, chosen[machine].provider, "was asked for", "", after)
             )
     if verb == "destroy":
+        actions += [
+            Action(action_id(machine, "forget"), machine, "forget", record.provider, "is gone; its record is left")
+            for machine, record in known.records.machines.items()
+            if machine not in known.observed.machines and (not machines or machine in machines)
+        ]
         actions += [
             _leftover(seen) for seen in known.observed.strays if not machines or seen.instance.machine in machines
         ]

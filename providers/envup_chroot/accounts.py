@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import os
 
+_MOST = 4 << 20
+"""Bytes that are read of a file: the machine decides what is behind its name."""
+
 
 class UnknownAccount(Exception):
     """The machine has no such user or group; the text says which."""
@@ -82,4 +85,4 @@ def _lines(file: bytes) -> list[bytes]:
     except FileNotFoundError:
         return []
     with open(descriptor, "rb") as stream:
-        return stream.read().splitlines()
+        return stream.read(_MOST).splitlines()

@@ -25,6 +25,9 @@ DEFAULT = (
 """What Docker leaves to a container (moby, oci/caps/defaults.go)."""
 
 
+ALL = (1 << 64) - 1
+
+
 def mask_of(added: list[str]) -> int:
     """A bit for each capability that is kept. `added` holds names without `CAP_`; an unknown one raises KeyError."""
     numbers = {name: number for number, name in enumerate(NAMES)}
@@ -36,4 +39,4 @@ def limit_to(mask: int) -> None:
     for number in range(64):
         if not mask >> number & 1 and not syscalls.drop_from_bounding_set(number):
             break
-    syscalls.clear_inheritable_capabilities()
+    syscalls.keep_capabilities(ALL)

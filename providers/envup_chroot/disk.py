@@ -16,12 +16,10 @@ import struct
 
 from envup_chroot import syscalls
 
-# linux/loop.h, linux/fs/ext4
+# linux/loop.h
 _LOOP_CTL_GET_FREE = 0x4C82
 _LOOP_CONFIGURE = 0x4C0A
 _LO_FLAGS_AUTOCLEAR = 4
-_EXT4_IOC_RESIZE_FS = 0x40086610
-_BLOCK = 4096
 
 
 def make_layers(directory: str, lower: str) -> None:
@@ -34,23 +32,13 @@ def make_layers(directory: str, lower: str) -> None:
         os.mkdir(f"{directory}/work", 0o700)
 
 
-def mount_image(file: str, directory: str, size: int) -> None:
-    """Mount an ext4 image, grown to `size` bytes when that is more than it has. It never shrinks."""
-    if os.stat(file).st_size < size:
-        os.truncate(file, size)
+def mount_image(file: str, directory: str) -> None:
+    """Mount an ext4 image."""
     device, name = _attach(file)
     try:
         syscalls.mount(name, directory, "ext4", syscalls.MS_NODEV)
     finally:
         os.close(device)
-    root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        blocks = os.stat(file).st_size // _BLOCK
-        statistics = os.fstatvfs(root)
-        if statistics.f_blocks < blocks:
-            fcntl.ioctl(root, _EXT4_IOC_RESIZE_FS, struct.pack("Q", blocks))
-    finally:
-        os.close(root)
 
 
 def _attach(file: str) -> tuple[int, str]:

@@ -48,7 +48,12 @@ def _subordinate_ids() -> Check:
 
 def _tried(data: Path) -> Iterator[Check]:
     maps = subids.maps() or ("", "")
-    scratch = Path(tempfile.mkdtemp(prefix=".doctor-", dir=data))
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=".doctor-", dir=data))
+    except OSError as error:
+        remedy = f"make {data} writable, or set ENVUP_HOME to a directory that is"
+        yield Check("data directory", False, f"{data}: {error.strerror}", remedy)
+        return
     failed, reason = "", ""
     try:
         programs.run(programs.program("probe", str(scratch), *maps), "probe")

@@ -13,6 +13,8 @@ import os
 
 _BEGIN = "# envup begin"
 _END = "# envup end"
+_MOST = 1 << 20
+"""Characters that are read of a file: the machine decides what is behind its name."""
 _RESOLVER_MARK = "# Copied from the host by envup at each start; remove this line to keep your own.\n"
 
 
@@ -46,7 +48,7 @@ def _read(path: str) -> str | None:
     """The text of a regular file, None where there is none (a dangling link is none)."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
+            return file.read(_MOST)
     except FileNotFoundError:
         return None
 

@@ -53,7 +53,7 @@ def start(
         "lower": str(tree),
         "hidden": list(hidden),
         "tmpfs": settings.tmpfs(spec) if facts["volatile"] else None,
-        "disk": spec.resources.disk or 0 if facts["disk"] else None,
+        "disk": facts["disk"],
         "mounts": [
             (str(mount.source), mount.target, mount.read_only)
             for mount in sorted(spec.mounts, key=lambda mount: len(Path(mount.target).parts))

@@ -26,7 +26,7 @@ _HIDDEN = (
     "etc/shadow-", "etc/gshadow-", "etc/security/opasswd", "etc/machine-id",
     "var/cache/debconf/passwords.dat", "var/cache/envup", "var/lib/envup",
 )  # fmt: skip
-_SECRET_HOST_KEYS = "ssh_host_"
+_PRIVATE_BUT_NEEDED = {"etc/shadow", "etc/gshadow", "etc/sudoers", "etc/sudoers.d"}
 
 
 def mask(layer: str, own: list[str]) -> None:
@@ -39,11 +39,24 @@ def mask(layer: str, own: list[str]) -> None:
             _hide(layer, f"var/{name}")
     for path in (*_HIDDEN, *(f"var/lib/{name}" for name in _HIDDEN_OF_VAR_LIB), *(path.lstrip("/") for path in own)):
         _hide(layer, path)
-    for name in _names("/etc/ssh"):
-        if name.startswith(_SECRET_HOST_KEYS):
-            _hide(layer, f"etc/ssh/{name}")
+    for directory in ("etc", "var/lib", "var/cache"):
+        _hide_private(layer, directory)
     for name in ("shadow", "gshadow"):
         _without_hashes(layer, f"etc/{name}")
+
+
+def _hide_private(layer: str, directory: str) -> None:
+    """Hide what ordinary users of the host may not read: keys, passwords, queues."""
+    for name in _names(f"/{directory}"):
+        path = f"{directory}/{name}"
+        try:
+            mode = os.lstat(f"/{path}").st_mode
+        except OSError:
+            continue
+        if not stat.S_ISLNK(mode) and not mode & stat.S_IROTH and path not in _PRIVATE_BUT_NEEDED:
+            _hide(layer, path)
+        elif stat.S_ISDIR(mode) and directory.startswith("etc"):
+            _hide_private(layer, path)
 
 
 def _names(directory: str) -> list[str]:

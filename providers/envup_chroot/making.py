@@ -28,8 +28,8 @@ def make(directory: Path, spec: MachineSpec, image: Image, tree: Path, labels: M
 def _claim(directory: Path) -> None:
     while True:
         try:
-            directory.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-            directory.mkdir(mode=0o711)
+            directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700)
         except FileNotFoundError:
             continue  # the last machine of the environment was removed just now
         except FileExistsError:
@@ -70,8 +70,23 @@ def _make_disk(file: Path, size: int) -> None:
         stream.truncate(size)
     extended = "lazy_itable_init=1,lazy_journal_init=1,nodiscard"
     command = ("mkfs.ext4", "-q", "-F", "-m", "0", "-E", extended, str(file))
+    _run_tool(command, f"cannot make a disk of {size >> 20} MiB")
+
+
+def grow_disk(directory: Path, size: int) -> None:
+    """Let a stopped machine's disk have `size` bytes, if that is more than it has."""
+    file = directory / "disk.img"
+    if file.stat().st_size >= size:
+        return
+    failure = f"cannot grow a disk to {size >> 20} MiB"
+    _run_tool(("e2fsck", "-f", "-y", str(file)), failure, fine=(0, 1))
+    os.truncate(file, size)
+    _run_tool(("resize2fs", str(file)), failure)
+
+
+def _run_tool(command: tuple[str, ...], failure: str, *, fine: tuple[int, ...] = (0,)) -> None:
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-    programs.run(command, f"cannot make a disk of {size >> 20} MiB", environment={"PATH": path})
+    programs.run(command, failure, environment={"PATH": path}, fine=fine)
 
 
 def unmake(directory: Path) -> None:

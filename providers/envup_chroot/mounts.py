@@ -96,8 +96,8 @@ def _overlay(config: dict[str, Any]) -> None:
         syscalls.mount("tmpfs", "disk", "tmpfs", MS_NODEV, config["tmpfs"])
         disk.make_layers("disk", config["lower"])
         layers = "disk/"
-    elif config["disk"] is not None:
-        disk.mount_image("disk.img", "disk", config["disk"])
+    elif config["disk"]:
+        disk.mount_image("disk.img", "disk")
         disk.make_layers("disk", config["lower"])
         layers = "disk/"
     lowers = [config["lower"]]

@@ -41,8 +41,10 @@ def run(
     data: bytes = b"",
     environment: Mapping[str, str] | None = None,
     descriptors: Sequence[int] = (),
+    fine: Sequence[int] = (0,),
 ) -> None:
-    """Run a helper with `data` on its standard input. Errors: `EnvupError`, its details what the helper said."""
+    """Run a helper with `data` on its standard input. Errors: `EnvupError` for an exit code other than `fine`, its
+    details what the helper said."""
     import subprocess
 
     try:
@@ -59,5 +61,5 @@ def run(
         )
     except OSError as error:
         raise EnvupError(failure, details=f"{argv[0]}: {error.strerror}") from error
-    if done.returncode:
+    if done.returncode not in fine:
         raise EnvupError(failure, details=done.stdout.decode(errors="replace").strip())

@@ -34,7 +34,7 @@ class ChrootProvider(Provider, Resize, ImageForms):
     name: ClassVar[str] = "chroot"
     isolation: ClassVar[str] = "filesystem"
     modes: ClassVar[frozenset[str]] = frozenset({"root", "rootless"})
-    touches: ClassVar[Mapping[str, str]] = {"mounts": "restart", "environment": "restart", "ports": "restart"}
+    touches: ClassVar[Mapping[str, str]] = {"resources.disk": "restart"}
 
     def __init__(self, context: ProviderContext) -> None:
         super().__init__(context)
@@ -70,7 +70,7 @@ class ChrootProvider(Provider, Resize, ImageForms):
 
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
         """See `Provider`."""
-        from envup_chroot import cgroups, holding
+        from envup_chroot import cgroups, holding, making
 
         directory = self._storage.directory(instance.labels)
         with storage.locked(directory) as lock:
@@ -83,6 +83,8 @@ class ChrootProvider(Provider, Resize, ImageForms):
             tree = self._trees().path(facts["image"])
             if not tree.is_dir():
                 raise EnvupError(f"the image of machine '{spec.name}' is gone: {tree}", hint="destroy the machine")
+            if facts["disk"] and spec.resources.disk is not None:
+                making.grow_disk(directory, spec.resources.disk)
             groups = cgroups.make(_group(instance.labels), spec.resources, rootless=self._rootless)
             try:
                 holding.start(directory, lock, facts, spec, tree, groups, hidden=self._own(facts))
@@ -102,6 +104,7 @@ class ChrootProvider(Provider, Resize, ImageForms):
         from envup_chroot import making
 
         directory = self._storage.directory(instance.labels)
+        self._trees().sweep()
         if not directory.is_dir():
             return
         with storage.locked(directory):

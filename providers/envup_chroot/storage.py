@@ -27,6 +27,7 @@ from envup.provider import Instance, Port
 from envup_chroot import records
 
 MACHINE = "machine.json"
+_FACTS = {"id", "labels", "image", "architecture", "volatile", "disk"}
 
 
 class Storage:
@@ -81,7 +82,7 @@ def read(path: str) -> dict[str, Any] | None:
 
 def _observe(directory: str, environment: str, machine: str, boot: str) -> Instance | None:
     facts = read(f"{directory}/{MACHINE}")
-    if facts is None or "labels" not in facts:
+    if facts is None or not facts.keys() >= _FACTS:
         return _remains(directory, environment, machine)
     run = read(f"{directory}/{records.FILE}")
     identity, volatile = facts["id"], facts["volatile"]
@@ -100,9 +101,12 @@ def _remains(directory: str, environment: str, machine: str) -> Instance | None:
     labels = {"envup.environment": environment, "envup.machine": machine}
     try:
         with locked(Path(directory), wait=False):
-            if os.path.exists(f"{directory}/{MACHINE}"):
-                return None
-            return Instance("", "broken", labels, reason="making or removing it was interrupted")
+            if not os.path.exists(f"{directory}/{MACHINE}"):
+                return Instance("", "broken", labels, reason="making or removing it was interrupted")
+            facts = read(f"{directory}/{MACHINE}")
+            if facts is None or not facts.keys() >= _FACTS:
+                return Instance("", "broken", labels, reason=f"{directory}/{MACHINE} is damaged")
+            return None
     except (BlockingIOError, FileNotFoundError):
         return None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from envup.errors import EnvupError
 
+FILES = ("/etc/subuid", "/etc/subgid")
 NEEDED = 65536
 """Ids that a Debian system uses: 0 to 65535, nobody (65534) included."""
 
@@ -16,12 +17,15 @@ def maps() -> tuple[str, str] | None:
     if os.geteuid() == 0:
         return None
     name = _name()
-    ranges = [parse(_read(file), name, os.geteuid()) for file in ("/etc/subuid", "/etc/subgid")]
-    for file, found in zip(("/etc/subuid", "/etc/subgid"), ranges, strict=True):
+    texts = [_read(file) for file in FILES]
+    ranges = [parse(text, name, os.geteuid()) for text in texts]
+    for file, found in zip(FILES, ranges, strict=True):
         if sum(count for _first, count in found) < NEEDED - 1:
+            free = first_free(texts)
+            span = f"{free}-{free + NEEDED - 1}"
             raise EnvupError(
                 f"user {name} has no {NEEDED} subordinate ids in {file}",
-                hint=f"run as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}",
+                hint=f"run as root: usermod --add-subuids {span} --add-subgids {span} {name}",
             )
     return id_map(os.geteuid(), ranges[0]), id_map(os.getegid(), ranges[1])
 
@@ -47,6 +51,13 @@ def parse(text: str, name: str, number: int) -> list[tuple[int, int]]:
     fields = [line.split(":") for line in text.splitlines()]
     mine = [entry for entry in fields if len(entry) == 3 and entry[0] in (name, str(number))]
     return [(int(first), int(count)) for _owner, first, count in mine if first.isdigit() and count.isdigit()]
+
+
+def first_free(texts: list[str]) -> int:
+    """The lowest id, 100000 or more, above every range that somebody has."""
+    fields = [line.split(":") for text in texts for line in text.splitlines()]
+    ends = [int(entry[1]) + int(entry[2]) for entry in fields if len(entry) == 3 and (entry[1] + entry[2]).isdigit()]
+    return max(100_000, *ends, 0)
 
 
 def id_map(owner: int, ranges: list[tuple[int, int]]) -> str:

@@ -182,11 +182,14 @@ def personality(persona: int) -> None:
     _checked(_libc.personality(ctypes.c_ulong(persona)))
 
 
-def clear_inheritable_capabilities() -> None:
-    """Leave permitted and effective capabilities as they are and empty the inheritable and ambient sets."""
+def keep_capabilities(mask: int) -> None:
+    """Give up every permitted capability outside `mask`, and all inheritable and ambient ones."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    sets = (ctypes.c_uint32 * 6)()
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: the low halves, then the high ones
     _checked(_libc.capget(header, sets))
-    sets[2] = sets[5] = 0
+    for half in (0, 1):
+        sets[3 * half] &= mask >> 32 * half & 0xFFFFFFFF
+        sets[3 * half + 1] &= mask >> 32 * half & 0xFFFFFFFF
+        sets[3 * half + 2] = 0
     _checked(_libc.capset(header, sets))
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)

@@ -10,7 +10,7 @@ import os
 import sys
 import tarfile
 
-from envup_chroot import joining, packing, syscalls, unpacking
+from envup_chroot import capabilities, joining, packing, syscalls, unpacking
 from envup_chroot.signals import signal
 
 
@@ -28,6 +28,8 @@ def main(arguments: list[str]) -> int:
             os.setresgid(0, 0, 0)
             os.setgroups([])
             os.setresuid(0, 0, 0)
+        # With no more power than the machine's own root, no link through /proc leads to the interpreter's files.
+        syscalls.keep_capabilities(capabilities.mask_of([]))
         os.umask(0)
         warnings = packing.pack(path, 1) if verb == "pack" else _unpack(path)
     except (OSError, tarfile.TarError, EOFError, ValueError, joining.NotRunning) as error:

@@ -52,6 +52,17 @@ class Trees:
         """What commands that died have unpacked of an image; its lock is held."""
         return [path for path in self.directory.glob(f".{tree.name}.*") if path.suffix != ".lock"]
 
+    def sweep(self) -> None:
+        """Remove what commands that died have unpacked of any image; what another command unpacks now stays."""
+        if not self.directory.is_dir():
+            return
+        for digest in {path.name.split(".")[1] for path in self.directory.glob(".*.*") if path.suffix != ".lock"}:
+            tree = self.path(digest)
+            with contextlib.suppress(BlockingIOError), self._lock(digest, fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
+                programs.remove(*self._remains(tree))
+                if not tree.exists():
+                    lock.unlink()
+
     def forms(self) -> Sequence[tuple[str, int]]:
         """(digest, bytes) of each tree, half-made ones included; the bytes are those of the archive that it came from,
         0 where it is not whole."""
@@ -91,6 +102,8 @@ class Trees:
                 if _is_same(descriptor, path):
                     return descriptor
                 os.close(descriptor)
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise EnvupError(f"cannot lock {path}: {error.strerror}") from error
 

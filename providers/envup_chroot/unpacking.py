@@ -2,7 +2,7 @@
 it."""
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH108, PTH112, PTH116, PTH120, PTH211
+# ruff: noqa: PTH102, PTH103, PTH108, PTH112, PTH116, PTH120, PTH211
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ _XATTR = "SCHILY.xattr."
 _ATTRIBUTES = ("user.", "security.capability", "system.posix_acl_")
 
 
-class _Member(tarfile.TarInfo):
-    """Remembers whether the end-of-archive marker was met: tarfile takes a stream that just stops for a whole one."""
+class _Archive(tarfile.TarFile):
+    """Knows whether the end-of-archive marker was met: tarfile takes a stream that just stops for a whole one."""
 
     ended = False
+    copybufsize = _CHUNK
 
+
+class _Member(tarfile.TarInfo):
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> _Member:
         try:
             return super().fromtarfile(archive)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
-            _Member.ended = True
+            archive.ended = True  # type: ignore[attr-defined]
             raise
 
 
@@ -40,14 +43,13 @@ def unpack(directory: str, stream: BinaryIO) -> list[str]:
     if not stat.S_ISDIR(os.stat(directory).st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), directory)
     unpacker = _Unpacker(directory)
-    with tarfile.open(
+    with _Archive.open(
         fileobj=stream, mode="r|", bufsize=_CHUNK, tarinfo=_Member, encoding="utf-8", errorlevel=2
     ) as archive:
-        archive.copybufsize = _CHUNK  # type: ignore[attr-defined]
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # keeps memory flat
             unpacker.add(archive, member)
-    if not _Member.ended:
+    if not archive.ended:
         raise EOFError("the stream ended in the middle of the archive")
     while stream.read(_CHUNK):
         pass
@@ -68,24 +70,36 @@ class _Unpacker:
             self._make_directory(path)
             self._directories.append((path, member))
             return
-        self._clear(path)
+        replaced = self._clear(path)
         if member.islnk():
             os.link(self._place(member.linkname), path, follow_symlinks=False)
-            return
-        if member.issym():
+        elif member.issym():
             os.symlink(member.linkname, path)
+            self._dress_link(path, member)
         elif member.isfifo():
-            os.mkfifo(path, 0o600)
+            os.mkfifo(path, member.mode & 0o777)
+            self._dress_link(path, member)
         elif member.ischr() or member.isblk():
             raise ValueError(f"{path}: device nodes are not copied into a machine")
         else:
-            archive.makefile(member, path)
-        self._dress(path, member)
+            self._make_file(archive, member, path, os.O_EXCL if replaced else os.O_TRUNC)
 
     def finish(self) -> None:
         """Modes and times of directories, innermost first, as making what is in them changes these."""
         for path, member in reversed(self._directories):
-            self._dress(path, member)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                self._dress(descriptor, path, member)
+            finally:
+                os.close(descriptor)
+
+    def _make_file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, how: int) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | how, 0o600)
+        try:
+            archive.makefile(member, os.dup(descriptor))  # type: ignore[arg-type]  # open() takes both
+            self._dress(descriptor, path, member)
+        finally:
+            os.close(descriptor)
 
     def _place(self, name: str) -> str:
         parts = [part for part in name.split("/") if part not in ("", ".")]
@@ -100,29 +114,37 @@ class _Unpacker:
         self._clear(path)
         os.mkdir(path, 0o700)
 
-    def _clear(self, path: str) -> None:
-        """Take away what is in the way; a directory is not. Parents that the stream does not name are made."""
+    def _clear(self, path: str) -> bool:
+        """Take away what is in the way, which a directory is not, and make parents that the stream does not name. False
+        for a mounted file, which can be written and not replaced."""
         try:
             os.unlink(path)
         except FileNotFoundError:
             os.makedirs(os.path.dirname(path) or "/", 0o755, exist_ok=True)
         except OSError as error:
-            if error.errno != errno.EBUSY:  # a mounted file can be written, not replaced
+            if error.errno != errno.EBUSY:
                 raise
+            return False
+        return True
 
-    def _dress(self, path: str, member: tarfile.TarInfo) -> None:
-        os.chown(path, member.uid, member.gid, follow_symlinks=member.isdir())
-        if not member.issym():
-            os.chmod(path, member.mode & 0o7777)
+    def _dress_link(self, path: str, member: tarfile.TarInfo) -> None:
+        """Owner and time of what is not opened: a link or a pipe."""
+        os.chown(path, member.uid, member.gid, follow_symlinks=False)
+        time = _nanoseconds(member)
+        os.utime(path, ns=(time, time), follow_symlinks=False)
+
+    def _dress(self, descriptor: int, path: str, member: tarfile.TarInfo) -> None:
+        os.chown(descriptor, member.uid, member.gid)
+        os.chmod(descriptor, member.mode & 0o7777)
         for key, value in member.pax_headers.items():
             if key.startswith(_XATTR) and key[len(_XATTR) :].startswith(_ATTRIBUTES):
-                self._set_attribute(path, key[len(_XATTR) :], value)
+                self._set_attribute(descriptor, path, key[len(_XATTR) :], value)
         time = _nanoseconds(member)
-        os.utime(path, ns=(time, time), follow_symlinks=member.isdir())
+        os.utime(descriptor, ns=(time, time))
 
-    def _set_attribute(self, path: str, name: str, value: str) -> None:
+    def _set_attribute(self, descriptor: int, path: str, name: str, value: str) -> None:
         try:
-            os.setxattr(path, name, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
+            os.setxattr(descriptor, name, value.encode("utf-8", "surrogateescape"))
         except OSError as error:
             if error.errno not in (errno.ENOTSUP, errno.EPERM):
                 raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "candidate" in metafunc.fixturenames:
         wanted = metafunc.config.getoption("--provider", default=None)
-        chosen = [one for one in CANDIDATES if wanted is None or one.name in wanted]
+        only = getattr(metafunc.module, "ONLY", wanted)
+        chosen = [one for one in CANDIDATES if all(names is None or one.name in names for names in (wanted, only))]
         mode = "root" if os.geteuid() == 0 else "rootless"
         ids = [f"{one.name}-{mode}" for one in chosen]
         metafunc.parametrize("candidate", chosen, ids=ids, indirect=True, scope="session")
@@ -70,7 +72,8 @@ def _built() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             new = path.with_suffix(".new.tar")
-            command = ["mmdebstrap", "--variant=minbase", "--mode=auto", "--quiet", "stable", str(new)]
+            suite = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
+            command = ["mmdebstrap", "--variant=minbase", "--quiet", suite, str(new)]
             subprocess.run(command, check=True, timeout=280)
             new.rename(path)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 
@@ -132,10 +133,13 @@ def test_a_start_that_fails_leaves_a_machine_that_can_be_destroyed(subject: Subj
 
 def test_stop_asks_politely_first(subject: Subject) -> None:
     with subject.running(subject.spec()) as instance:
-        script = "trap 'echo bye > /srv/last; exit 0' TERM; sleep 60 >/dev/null & echo ready; wait $!"
-        process = subject.popen(instance, "sh", "-c", script, streams={"stdout": -1})
+        handler = "$SIG{TERM} = sub { open my $f, q(>), q(/srv/last); print $f qq(bye\n); close $f; exit }"
+        script = f"$| = 1; {handler}; print qq(ready\n); sleep 60 while 1"
+        process = subject.popen(instance, "perl", "-e", script, streams={"stdout": subprocess.PIPE})
         assert process.stdout.readline() == b"ready\n"
+        began = time.monotonic()
         subject.provider.stop(instance, grace=20)
+        assert time.monotonic() - began < 10
         process.communicate(timeout=20)
         instance = subject.provider.start(instance, subject.spec())
         assert subject.shell(instance, "cat /srv/last") == "bye"
@@ -144,7 +148,11 @@ def test_stop_asks_politely_first(subject: Subject) -> None:
 def test_stop_kills_what_does_not_listen(subject: Subject) -> None:
     with subject.running(subject.spec()) as instance:
         process = subject.popen(
-            instance, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 60; done", streams={"stdout": -1}
+            instance,
+            "sh",
+            "-c",
+            "trap '' TERM; echo ready; while :; do sleep 60; done",
+            streams={"stdout": subprocess.PIPE},
         )
         assert process.stdout.readline() == b"ready\n"
         began = time.monotonic()

@@ -48,7 +48,8 @@ def test_memory_is_limited(subject: Subject) -> None:
 def test_the_number_of_processes_is_limited(subject: Subject) -> None:
     with limited(subject, pids=20) as instance:
         if instance:
-            script = "for (1..60) { my $p = fork; last if !defined $p; $p or sleep 30, exit; push @p, $p } kill 9, @p; print 0 + @p"
+            child = "my $p = fork; last if !defined $p; $p or sleep 30, exit; push @p, $p"
+            script = f"for (1..60) {{ {child} }} kill 9, @p; print 0 + @p"
             assert 10 < int(subject.run(instance, "perl", "-e", script).stdout) < 20
             assert subject.run(instance, "true").returncode == 0
 

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from envup.apply import Report, apply
 from envup.errors import EnvupError
 from envup.events import Event
@@ -64,7 +65,9 @@ def test_a_failure_skips_what_waits_for_it_and_nothing_else(state: State) -> Non
 
 def test_every_action_is_journalled_before_and_after(state: State) -> None:
     seen: list[frozenset[tuple[str, str]]] = []
-    apply(plan(action("a/start")), lambda _one: seen.append(state.records("abc").unfinished), state, lambda _event: None)
+    apply(
+        plan(action("a/start")), lambda _one: seen.append(state.records("abc").unfinished), state, lambda _event: None
+    )
     assert seen == [frozenset({("a", "start")})]
     assert not state.records("abc").unfinished
 
@@ -104,6 +107,8 @@ def test_a_signal_ends_the_programs_that_run_and_starts_nothing_more(tmp_path: P
         assert process.stdout is not None
         child = int(process.stdout.readline())
         process.send_signal(number)
-        assert process.stdout.readline() == "True ['a/ready']\n"
-        assert process.wait(30) == 0
+        try:
+            assert process.communicate(timeout=30)[0] == "True ['a/ready']\n"
+        finally:
+            process.kill()
     assert not Path(f"/proc/{child}").exists()

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from envup.content import note, unchanged
 from envup.errors import UsageError
 

@@ -6,6 +6,7 @@ import pytest
 from factory import environment, knowledge, machine, seen, step
 
 from envup.model import Probe, Resources, Step
+from envup.observe import Observed
 from envup.plan import Plan
 from envup.planner import Wish, plan_down, plan_provision, plan_up
 from envup.value import replace
@@ -80,12 +81,19 @@ def test_a_step_that_runs_always_may_be_put_anywhere_without_a_rebuild() -> None
 
 def test_no_provision_leaves_the_steps_alone() -> None:
     web = machine(bodies=("a",))
-    assert ids(plan_up(environment(web), knowledge(), Wish(provision=False))) == ["web/image", "web/create", "web/start"]
+    assert ids(plan_up(environment(web), knowledge(), Wish(provision=False))) == [
+        "web/image",
+        "web/create",
+        "web/start",
+    ]
 
 
 def test_a_stopped_machine_is_started_without_its_steps() -> None:
     web = machine(bodies=("a",), ready=Probe("tcp", 80))
-    assert ids(plan_up(environment(web), knowledge(web, states={"web": "stopped"}), Wish())) == ["web/start", "web/ready"]
+    assert ids(plan_up(environment(web), knowledge(web, states={"web": "stopped"}), Wish())) == [
+        "web/start",
+        "web/ready",
+    ]
 
 
 def test_a_volatile_machine_that_stopped_is_provisioned_again() -> None:
@@ -200,6 +208,12 @@ def test_destroy_takes_dependents_first_and_needs_no_envfile() -> None:
     known = knowledge(database, web)
     assert ids(plan_down(environment(database, web), "shop", known, (), "destroy")) == ["web/destroy", "db/destroy"]
     assert set(ids(plan_down(None, "shop", known, (), "destroy"))) == {"web/destroy", "db/destroy"}
+
+
+def test_destroy_forgets_a_machine_that_was_removed_behind_our_back() -> None:
+    known = knowledge(machine())
+    known = replace(known, observed=Observed({}))
+    assert ids(plan_down(None, "shop", known, (), "destroy")) == ["web/forget"]
 
 
 def test_stop_leaves_machines_that_do_not_run_alone() -> None:

@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from envup.errors import EnvupError, LockedError
 from envup.state import identity
 from envup.state.lock import hold
@@ -124,7 +126,7 @@ with hold(Path(sys.argv[1]), "up"):
 
 
 @pytest.fixture
-def holder(tmp_path: Path):  # type: ignore[no-untyped-def]
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -153,3 +155,22 @@ def test_the_lock_is_had_once_its_holder_is_killed(tmp_path: Path, holder: subpr
         with pytest.raises(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(descriptor)
+
+
+MAKE_IDENTITY = """
+import sys
+from pathlib import Path
+from envup.state import identity
+input()
+print(identity.ensure(Path(sys.argv[1])).id)
+"""
+
+
+def test_an_identity_made_by_many_at_once_is_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MAKE_IDENTITY, str(tmp_path)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert len({process.communicate()[0] for process in processes}) == 1

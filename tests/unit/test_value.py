@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+
 from envup.value import Value, computed, replace
 
 
@@ -26,7 +27,9 @@ def test_fields_are_given_by_place_or_name_and_defaults_fill_in() -> None:
     assert Named(1, name="a").y == 2
 
 
-@pytest.mark.parametrize("call", [lambda: Point(), lambda: Point(1, 2, 3), lambda: Point(1, x=1), lambda: Point(1, z=1)])
+@pytest.mark.parametrize(
+    "call", [lambda: Point(), lambda: Point(1, 2, 3), lambda: Point(1, x=1), lambda: Point(1, z=1)]
+)
 def test_missing_surplus_double_and_unknown_fields_are_errors(call: object) -> None:
     with pytest.raises(TypeError):
         call()  # type: ignore[operator]

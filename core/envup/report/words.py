@@ -15,6 +15,7 @@ _WORDS = {
     "update": ("changing", "changed"),
     "provision": ("provisioning", "provisioned"),
     "ready": ("waiting until ready", "ready"),
+    "forget": ("forgetting", "forgotten"),
 }
 
 

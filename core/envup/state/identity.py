@@ -6,8 +6,11 @@ id) gets one of its own.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from envup.errors import EnvupError
@@ -39,17 +42,39 @@ def find(directory: Path) -> Identity | None:
 
 
 def ensure(directory: Path) -> Identity:
-    """The identity of `directory`, made and written when it has none, rewritten after a move. Call with no other
-    process doing the same, or accept that the last one wins before any machine is made."""
+    """The identity of `directory`, made and written when it has none, rewritten after a move. Of several processes that
+    do this at once, one makes it and the others get the same."""
     identity = find(directory)
-    if identity is None:
-        import secrets
-
-        name = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
-        identity = Identity(name, secrets.token_hex(16), directory)
-    if identity != _read(directory):
-        _write(identity)
+    if identity is not None and identity == _read(directory):
+        return identity
+    with _alone(directory):
+        identity = find(directory) or _new(directory)
+        if identity != _read(directory):
+            _write(identity)
     return identity
+
+
+def _new(directory: Path) -> Identity:
+    import secrets
+
+    name = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+    return Identity(name, secrets.token_hex(16), directory)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keep other processes from writing an identity here."""
+    folder = directory / FOLDER
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -77,13 +102,14 @@ def _write(identity: Identity) -> None:
 
     folder = identity.directory / FOLDER
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
         ignore = folder / ".gitignore"
         if not ignore.exists():
             write_atomically(ignore, b"*\n")
         kept = {"id": identity.id, "salt": identity.salt, "directory": os.fspath(identity.directory)}
         write_atomically(folder / _NAME, json.dumps(kept).encode() + b"\n", mode=0o600)
     except OSError as error:
-        raise EnvupError(
-            f"cannot write {folder}: {error.strerror}", hint="the project's directory must be writable"
-        ) from error
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> EnvupError:
+    return EnvupError(f"cannot write {folder}: {error.strerror}", hint="the project's directory must be writable")
