@@ -1,7 +1,9 @@
-"""What all tests share: the unit tests' helpers on the path, and an environment of its own for each test."""
+"""What all tests share: the unit tests' helpers on the path, an environment of its own for each test, and signals as a
+terminal leaves them: a runner in the background ignores SIGINT, and so would every program that a test starts."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "unit"))
 sys.path.insert(0, str(Path(__file__).parent))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.fixture

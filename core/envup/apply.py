@@ -130,13 +130,15 @@ def _facts(error: EnvupError) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _woken_by_signals() -> Iterator[_Bell]:
-    """The first signal asks the programs that run to end, a second one ends them at once."""
+    """The first signal asks the programs that run to end, a second one ends them at once. A signal that the caller
+    ignores, as nohup(1) does, stays ignored."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         children.cancel(signal.SIGKILL if children.cancelled() else signal.SIGTERM)
 
     bell = _Bell()
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
     fd = signal.set_wakeup_fd(bell.writer, warn_on_full_buffer=False)
     try:
         yield bell

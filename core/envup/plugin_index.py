@@ -6,10 +6,10 @@ are those that it was made with. A cache that cannot be read or written is as go
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -51,9 +51,9 @@ Index = tuple[str, tuple[PluginInfo, ...]]
 def read(cache: Path) -> Index:
     """The index of what is installed now; from the cache where that still holds, else made again and written there."""
     entries = [entry or str(Path.cwd()) for entry in sys.path]
-    name = hashlib.sha256("\0".join([__version__, *entries]).encode(errors="surrogateescape")).hexdigest()[:16]
-    file = cache / f"plugins-{name}.json"
-    return _cached(file) or _renewed(file, entries)
+    name = zlib.crc32("\0".join([__version__, *entries]).encode(errors="surrogateescape"))
+    file = cache / f"plugins-{name:08x}.json"
+    return _cached(file, entries) or _renewed(file, entries)
 
 
 def _stamps(paths: Iterable[str]) -> list[Stamp]:
@@ -69,16 +69,14 @@ def _stamp(path: str) -> Stamp:
     return (path, status.st_mtime_ns, status.st_size)
 
 
-def _cached(file: Path) -> Index | None:
+def _cached(file: Path, entries: list[str]) -> Index | None:
     try:
         content = json.loads(file.read_bytes())
         stamps = [tuple(stamp) for stamp in content["stamps"]]
-        if stamps != _stamps(path for path, *_ in stamps):
+        paths = [path for path, *_ in stamps]
+        if paths[: len(entries)] != entries or stamps != _stamps(paths) or content["envup"] != __version__:
             return None
-        rows = content["plugins"]
-        if content["key"] != _key(rows):
-            return None
-        return content["key"], tuple(_from_row(*row) for row in rows)
+        return content["key"], tuple(_from_row(*row) for row in content["plugins"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -90,32 +88,17 @@ def _from_row(
 
 
 def _renewed(file: Path, entries: list[str]) -> Index:
+    import hashlib
+
+    from envup.files import write_atomically
     from envup.plugin_discovery import discover
 
     before = _stamps(entries)
     plugins, manifests = discover()
     rows = [[p.name, p.module, p.distribution, p.version, list(p.kinds), dict(p.manifest), p.problem] for p in plugins]
-    key = _key(rows)
-    content = {"stamps": before + _stamps(manifests), "key": key, "plugins": rows}
+    key = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    content = {"envup": __version__, "stamps": before + _stamps(manifests), "key": key, "plugins": rows}
     with suppress(OSError):
-        write_private(file, json.dumps(content))
+        file.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(content).encode(), mode=0o600)
     return key, tuple(plugins)
-
-
-def _key(rows: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def write_private(file: Path, text: str) -> None:
-    """Replace `file` at once by one that only this user can read; its directory is made where it is missing.
-    Errors: `OSError`, and the old content stays."""
-    file.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        temporary.replace(file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

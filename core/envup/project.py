@@ -136,14 +136,17 @@ class Project:
 
     def observe(self, environment: Environment | None = None) -> Observed:
         """What the backends say of this environment: those recorded, those that `environment` names, and where neither
-        says anything, all that are usable. Errors: those of the providers."""
-        from envup.observe import observe
+        says anything, all that are usable. Where nothing was ever made, no backend is asked. Errors: those of the
+        providers."""
+        from envup.observe import Observed, observe
 
+        if not self.identity.id:
+            return Observed({})
         records = self.state.records(self.identity.id).machines
         named = {record.provider for record in records.values()}
         named |= {spec.provider for spec in environment.machines if spec.provider != "auto"} if environment else set()
         providers = [self.provider(name) for name in sorted(named)]
-        if not self.state.knows(self.identity.id) and self.identity.id:
+        if not self.state.knows(self.identity.id):
             providers += [usable for usable in self.usable_providers() if usable.name not in named]
         return observe(providers, self.identity.id, {name: record.provider for name, record in records.items()})
 

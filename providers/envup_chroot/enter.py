@@ -11,6 +11,7 @@ import os
 
 from envup_chroot import accounts, capabilities, joining, relay, syscalls, terminal
 from envup_chroot.signals import signal
+from envup_chroot.variables import unpacked
 
 _SEARCH_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -76,11 +77,11 @@ def _child(
 
 def _environment(account: accounts.Account, machine: dict[bytes, bytes], *, terminal: bool) -> dict[bytes, bytes]:
     """Later ones win: defaults, what the user's entry says, the machine's, this command's."""
-    variables = {b"PATH": _SEARCH_PATH, b"LANG": b"C.UTF-8"}
-    variables |= {b"HOME": account.home, b"USER": account.name, b"LOGNAME": account.name, b"SHELL": account.shell}
+    found = {b"PATH": _SEARCH_PATH, b"LANG": b"C.UTF-8"}
+    found |= {b"HOME": account.home, b"USER": account.name, b"LOGNAME": account.name, b"SHELL": account.shell}
     if terminal and b"TERM" in os.environb:
-        variables[b"TERM"] = os.environb[b"TERM"]
-    return variables | machine | joining.marked(dict(os.environb))
+        found[b"TERM"] = os.environb[b"TERM"]
+    return found | machine | unpacked(os.environb)
 
 
 def _become(

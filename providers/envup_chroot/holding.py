@@ -18,7 +18,7 @@ from typing import Any
 from envup.errors import EnvupError
 from envup.provider import MachineSpec
 from envup_chroot import programs, records, settings, storage, subids, syscalls
-from envup_chroot.joining import PREFIX
+from envup_chroot.variables import packed
 
 _PATIENCE = 1.0
 """Seconds that a killed machine is waited for before stopped host processes that must reap some of it are continued."""
@@ -65,10 +65,13 @@ def start(
         "persona": persona,
         "record": json.dumps(run)[1:-1],
     }
-    variables = {os.fsdecode(PREFIX) + name: value for name, value in spec.environment.items()}
     failure = f"machine '{spec.name}' did not start"
     programs.run(
-        programs.program("holder"), failure, data=marshal.dumps(config), environment=variables, descriptors=(lock,)
+        programs.program("holder"),
+        failure,
+        data=marshal.dumps(config),
+        environment=packed(spec.environment),
+        descriptors=(lock,),
     )
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import os
 
 from envup_chroot import records, syscalls
-
-PREFIX = b"ENVUP_SET_"
-"""Marks a variable for a machine in a host process's environment, where it must have no effect of its own."""
+from envup_chroot.variables import unpacked
 
 
 class NotRunning(Exception):
@@ -32,7 +30,7 @@ class Way:
     def variables(self) -> dict[bytes, bytes]:
         """The environment that the machine was started with."""
         with open(f"/proc/{self.values['pid']}/environ", "rb") as file:
-            return marked(dict(line.partition(b"=")[::2] for line in file.read().split(b"\0") if line))
+            return unpacked(dict(line.partition(b"=")[::2] for line in file.read().split(b"\0") if line))
 
     def open_cgroups(self) -> list[int]:
         """Descriptors to write 0 to, which moves the writer into the machine's control groups."""
@@ -56,8 +54,3 @@ class Way:
         syscalls.seal_imports()
         syscalls.setns(descriptor, kinds)
         os.close(descriptor)
-
-
-def marked(variables: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    """Those that carry our prefix, without it."""
-    return {name.removeprefix(PREFIX): value for name, value in variables.items() if name.startswith(PREFIX)}

@@ -30,8 +30,6 @@ def _claim(directory: Path) -> None:
         try:
             directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.mkdir(mode=0o700)
-        except FileNotFoundError:
-            continue  # the last machine of the environment was removed just now
         except FileExistsError:
             _remove_remains(directory)
             continue
@@ -41,7 +39,7 @@ def _claim(directory: Path) -> None:
 def _remove_remains(directory: Path) -> None:
     with contextlib.suppress(FileNotFoundError), storage.locked(directory):
         if (directory / storage.MACHINE).exists():
-            raise EnvupError(f"machine '{directory.name}' exists already")
+            raise EnvupError(f"machine '{directory.name.rpartition('.')[2]}' exists already")
         programs.remove(directory)
 
 
@@ -93,5 +91,3 @@ def unmake(directory: Path) -> None:
     """Remove a machine's directory. Cut short, what is left is `broken` and removed the next time."""
     (directory / storage.MACHINE).unlink(missing_ok=True)
     programs.remove(directory)
-    with contextlib.suppress(OSError):
-        directory.parent.rmdir()  # fails while the environment has other machines

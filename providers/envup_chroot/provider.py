@@ -22,6 +22,7 @@ from envup.provider import (
 )
 from envup_chroot import programs, records, storage
 from envup_chroot.storage import Storage
+from envup_chroot.variables import packed
 
 if TYPE_CHECKING:
     from envup_chroot.trees import Trees
@@ -113,16 +114,13 @@ class ChrootProvider(Provider, Resize, ImageForms):
 
     def command(self, instance: Instance, command: Command) -> HostCommand:
         """See `Provider`."""
-        from envup_chroot import joining
-
         arguments = [
             *self._way(instance),
             f"user={command.user}",
             f"workdir={command.workdir or ''}",
             f"terminal={int(command.terminal)}",
         ]
-        variables = {os.fsdecode(joining.PREFIX) + name: value for name, value in command.environment.items()}
-        return HostCommand(programs.program("enter", *arguments, "--", *command.argv), variables)
+        return HostCommand(programs.program("enter", *arguments, "--", *command.argv), packed(command.environment))
 
     def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:
         """See `Provider`."""

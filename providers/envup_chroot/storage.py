@@ -1,6 +1,6 @@
 """Where machines live on disk, and what can be told of them without asking the kernel for more than their holder.
 
-    machines/<environment>/<machine>/
+    machines/<environment>.<machine>/
         machine.json    what `create` was given; written last when it is made, removed first when it is destroyed
         run.json        the holder, while there is one (see `records`)
         upper/ work/    the copy-on-write layers; or disk.img, an ext4 image with them; or nothing on a tmpfs
@@ -39,27 +39,28 @@ class Storage:
 
     def directory(self, labels: Mapping[str, str]) -> Path:
         """Where the machine with these labels lives."""
-        return self.machines / labels["envup.environment"] / labels["envup.machine"]
+        return self.machines / f"{labels['envup.environment']}.{labels['envup.machine']}"
 
     def observe(self, environment: str | None) -> list[Instance]:
         """Every machine of one environment, or of all. Files of /proc and two small ones a machine are read, no
         more."""
         boot = records.boot()
         found = []
-        for owner in [environment] if environment is not None else _names(self._root):
-            for machine in _names(f"{self._root}/{owner}"):
-                instance = _observe(f"{self._root}/{owner}/{machine}", owner, machine, boot)
+        for name in _names(self._root):
+            owner, _, machine = name.rpartition(".")
+            if environment in (None, owner):
+                instance = _observe(f"{self._root}/{name}", owner, machine, boot)
                 if instance is not None:
                     found.append(instance)
         return found
 
     def uses(self, digest: str) -> str | None:
         """The name of a machine made from an image, if there is one."""
-        for owner in _names(self._root):
-            for machine in _names(f"{self._root}/{owner}"):
-                facts = read(f"{self._root}/{owner}/{machine}/{MACHINE}")
-                if facts is not None and facts.get("image") == digest:
-                    return f"{facts['labels'].get('envup.project', owner)}: {machine}"
+        for name in _names(self._root):
+            facts = read(f"{self._root}/{name}/{MACHINE}")
+            if facts is not None and facts.get("image") == digest:
+                owner, _, machine = name.rpartition(".")
+                return f"{facts['labels'].get('envup.project', owner)}: {machine}"
         return None
 
 

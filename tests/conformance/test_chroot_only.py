@@ -97,7 +97,7 @@ def test_the_hosts_own_system_is_an_image_for_root(subject: Subject) -> None:
 
 def test_an_interrupted_creation_is_broken_and_can_be_repaired(subject: Subject) -> None:
     for repair in ("destroy", "create"):
-        remains = subject.base / "data/machines" / ENVIRONMENT / "half"
+        remains = subject.base / "data/machines" / f"{ENVIRONMENT}.half"
         (remains / "upper").mkdir(parents=True)
         (instance,) = [one for one in subject.again().observe(ENVIRONMENT) if one.machine == "half"]
         assert instance.state == "broken"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envup import hookspecs
+from envup.envfile.load import load
+from envup.home import Home
 from envup.plan import VERBS as ACTIONS
+from envup.plugins import Host
 from envup.provider import ImageForms, Provider, Resize, Suspend
 from envup.shim import VERBS
 
@@ -116,6 +120,24 @@ def test_the_architecture_names_every_module_of_the_engine() -> None:
         name for name in modules if not re.search(rf"\b{re.escape(name)}", text) and not name.startswith("plugin_")
     ]
     assert unnamed == []
+
+
+def envfiles() -> Iterator[tuple[str, str]]:
+    for path in PAGES:
+        for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", path.read_text(), re.DOTALL)):
+            yield f"{path.name}-{number}", text if "image:" in text else f"image: host\n{text}"
+    for path in sorted(ROOT.glob("examples/*/Envfile")):
+        yield f"examples-{path.parent.name}", path.read_text()
+
+
+@pytest.mark.parametrize("text", [text for _, text in envfiles()], ids=[name for name, _ in envfiles()])
+def test_every_envfile_in_the_documentation_holds(
+    text: str, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "t")
+    monkeypatch.setenv("REDIS_PASSWORD", "p")
+    (tmp_path / "Envfile").write_text(text)
+    assert load(tmp_path / "Envfile", Host(Home.locate().make())).machines
 
 
 def test_every_action_of_a_plan_is_documented() -> None:

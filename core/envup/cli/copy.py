@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from envup.cli.options import Argument, Arguments
+from envup.copying import copy_into, copy_out
 from envup.errors import UsageError
 from envup.machine import Machine
 from envup.model import ImageReference, MachineSpec
@@ -33,9 +31,9 @@ def run(arguments: Arguments) -> int:
         raise UsageError("copy: --json and a tar stream cannot share standard output")
     project = Project.open(arguments.file)
     if target is not None:
-        _into(_machine(project, target[0]), arguments.source, target[1])
+        copy_into(_machine(project, target[0]), arguments.source, target[1])
     elif source is not None:
-        _out_of(_machine(project, source[0]), source[1], arguments.target)
+        copy_out(_machine(project, source[0]), source[1], arguments.target)
     if arguments.json:
         from envup.cli.answer import print_json
 
@@ -59,19 +57,3 @@ def _machine(project: Project, name: str | None) -> Machine:
     located = project.locate(name)
     spec = MachineSpec(located.name, ImageReference("host"), user=located.user)
     return Machine(located.provider, located.instance, spec, emit=project.emit)
-
-
-def _into(machine: Machine, source: str, path: str) -> None:
-    if source == "-":
-        machine.provider.send(machine.instance, path, sys.stdin.buffer)
-    else:
-        machine.send(Path(source), path)
-
-
-def _out_of(machine: Machine, path: str, target: str) -> None:
-    if target != "-":
-        machine.fetch(path, target)
-        return
-    if sys.stdout.isatty():
-        raise UsageError("copy: a tar stream is not for a terminal", hint="redirect standard output")
-    machine.pack(path, sys.stdout.buffer)

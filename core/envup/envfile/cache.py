@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envup import __version__
-from envup.plugin_index import write_private
 
 if TYPE_CHECKING:
     from envup.envfile.interpolate import Variables
@@ -49,6 +48,8 @@ class Cache:
 
     def put(self, document: Mapping[str, Any], variables: Variables) -> None:
         """Keep a document that holds with the values of `variables`. A cache that cannot be written is no loss."""
+        from envup.files import write_atomically
+
         salt = os.urandom(16).hex()
         body = json.dumps(document)
         head = {
@@ -59,7 +60,8 @@ class Cache:
             "values": _digest_of_values(salt, variables.used),
         }
         with suppress(OSError):
-            write_private(self._path, f"{json.dumps(head)}\n{body}")
+            self._path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+            write_atomically(self._path, f"{json.dumps(head)}\n{body}".encode(), mode=0o600)
 
 
 def _digest(content: bytes) -> str:
