@@ -1,5 +1,5 @@
 """What all tests share: the unit tests' helpers on the path, an environment of its own for each test, and signals as a
-terminal leaves them: a runner in the background ignores SIGINT, and so would every program that a test starts."""
+terminal leaves them: a runner in the background ignores some, and so would every program that a test starts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "unit"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -1,16 +1,16 @@
 #!/bin/sh
 # Runs the conformance cases as an ordinary account, in rootless mode: tests/rootless.sh [PYTEST ARGUMENT…]. Run as root.
-# The account must be able to read the checkout and its .venv, and to execute an interpreter of .venv's version.
+# The account runs a copy, as the checkout may be closed to it. PYTHON names the interpreter with envup's `dev` extra.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 account=$("$here/tests/account.sh")
-as_account() { runuser -u "$account" -- env "HOME=$(getent passwd "$account" | cut -d: -f6)" PYTHONDONTWRITEBYTECODE=1 "$@"; }
-version=$("$here/.venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-python=$here/.venv/bin/python
-if ! as_account "$python" -c pass 2>/dev/null; then
-    python=$(command -v "/usr/bin/python$version") || { echo "account $account cannot run $python" >&2; exit 1; }
-fi
-cd "$here"
-as_account "PYTHONPATH=$here/core:$here/providers:$here/provisioners:$here/.venv/lib/python$version/site-packages" \
-    ${ENVUP_TEST_IMAGE:+"ENVUP_TEST_IMAGE=$ENVUP_TEST_IMAGE"} \
+place=$(mktemp -d /var/tmp/envup-rootless.XXXXXX)
+trap 'rm -rf "$place"' EXIT
+trap 'exit 130' INT TERM
+chmod 755 "$place"
+python=$("${PYTHON:-$here/.venv/bin/python}" "$here/tests/rootless/readable.py" "$place" "$account")
+install -d -o "$account" "$place/tmp"
+cd "$place"
+runuser -u "$account" -- env -i "PATH=$PATH" LANG=C.UTF-8 "HOME=$place/tmp" "TMPDIR=$place/tmp" \
+    "PYTHONPATH=$place/packages" PYTHONDONTWRITEBYTECODE=1 ${ENVUP_TEST_IMAGE:+"ENVUP_TEST_IMAGE=$ENVUP_TEST_IMAGE"} \
     "$python" -m pytest -p no:cacheprovider tests/conformance "$@"

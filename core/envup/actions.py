@@ -198,7 +198,7 @@ class Actions:
     def _log(self, action: Action) -> Iterator[BinaryIO]:
         path = self._log_path(action)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = path.open("ab", buffering=0)
         except OSError as error:
             raise EnvupError(f"cannot write the log {path}: {error.strerror}") from error

@@ -116,6 +116,7 @@ def as_root(monkeypatch: pytest.MonkeyPatch, *, root: bool) -> None:
 def test_mmdebstrap_gets_the_whole_recipe(fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_root(monkeypatch, root=True)
     tool(fake, "mmdebstrap", 'printf "%s\\n" "$@"; echo "epoch $SOURCE_DATE_EPOCH"')
+    tool(fake, "arch-test", "exit 0")
     events: list[Event] = []
     options = {"architecture": "i386", "components": ["main", "contrib"], "include": ["curl"], "variant": "apt"}
     assert fetch(tmp_path, events, mirror="https://mirror.test/x", keyring="/k.gpg", **options) == "i386"
@@ -133,6 +134,16 @@ def test_mmdebstrap_gets_the_whole_recipe(fake: Path, tmp_path: Path, monkeypatc
         "https://mirror.test/x",
     ]
     assert int(lines[-1].split()[1]) % 86400 == 0
+
+
+def test_another_architecture_needs_the_program_that_mmdebstrap_tests_it_with(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root(monkeypatch, root=True)
+    tool(fake, "mmdebstrap", "exit 0")
+    with pytest.raises(EnvupError, match="arch-test") as caught:
+        fetch(tmp_path, [], mirror="http://mirror.test/x", keyring="/k.gpg", architecture="i386")
+    assert caught.value.hint == "run: apt-get install arch-test"
 
 
 def test_debootstrap_is_used_where_mmdebstrap_is_missing(

@@ -76,7 +76,7 @@ def _begin_logs(project: Project, plan: Plan, verb: str) -> None:
     for machine in {action.machine for action in plan.actions if action.verb in ("provision", "ready")}:
         path = project.log_directory / f"{machine}.log"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with path.open("ab") as log:
                 gap = "\n" if log.tell() else ""
                 log.write(f"{gap}=== env {verb} at {time.strftime('%Y-%m-%dT%H:%M:%S%z')} ===\n".encode())

@@ -33,7 +33,7 @@ def _write(text: str) -> Path:
     name = f"bug-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
         folder = Home.locate().make().data / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / name
         path.write_text(text, errors="backslashreplace")
     except OSError:

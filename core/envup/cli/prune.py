@@ -8,6 +8,7 @@ from typing import Any
 from envup.cli.answer import print_json, print_lines
 from envup.cli.inventory import images_in_use, instances, whole_host
 from envup.cli.options import Arguments
+from envup.errors import EnvupError
 from envup.project import Project
 from envup.provider import ImageForms
 from envup.report.text import size
@@ -48,9 +49,19 @@ def _forms(project: Project, in_use: set[str]) -> list[dict[str, Any]]:
 
 
 def _forget(project: Project) -> list[str]:
-    """Drop the records of environments whose directory is gone and that have no machine."""
+    """Drop the records of environments that have no machine and whose directory is gone or has another id by now."""
     alive = {instance.labels.get("envup.environment") for _, instance in instances(project)[0]}
-    gone = [row for row in project.state.environments() if row[0] not in alive and not Path(row[2]).is_dir()]
+    gone = [row for row in project.state.environments() if row[0] not in alive and not _is_home(row[0], Path(row[2]))]
     for identity, *_ in gone:
         project.state.forget_environment(identity)
     return [directory for _, _, directory, _ in gone]
+
+
+def _is_home(identity: str, directory: Path) -> bool:
+    from envup.state.identity import find
+
+    try:
+        found = find(directory)
+    except EnvupError:
+        return True  # what cannot be read may be it
+    return found is not None and found.id == identity

@@ -65,8 +65,9 @@ class Store:
     @cached_property
     def _made(self) -> Path:
         """The directory of the store, with all its parts."""
-        for part in ("blobs/sha256", "refs", "locks", "work"):
-            (self._root / part).mkdir(mode=0o711, parents=True, exist_ok=True)
+        for part in ("blobs", "blobs/sha256", "refs", "locks"):
+            (self._root / part).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self._root / "work").mkdir(mode=0o711, exist_ok=True)  # apt's own user works below it
         return self._root
 
     def find(self, reference: ImageReference) -> Image | None:

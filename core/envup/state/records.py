@@ -221,6 +221,8 @@ def _told(error: sqlite3.DatabaseError, path: Path) -> EnvupError:
 
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.touch(mode=0o600)  # the files that SQLite puts beside it get the same mode
     database = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
     try:
         (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -235,7 +237,6 @@ def _open(path: Path) -> sqlite3.Connection:
     except BaseException:
         database.close()
         raise
-    path.chmod(0o600)
     return database
 
 

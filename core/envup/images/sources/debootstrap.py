@@ -131,6 +131,8 @@ def _tool(recipe: _Recipe) -> str:
     if mmdebstrap:
         if os.geteuid():
             _check_subordinate_ids(what)
+        if recipe.architecture != native_architecture():
+            tools.require("arch-test", "arch-test", f"{what} for {recipe.architecture}")
         return mmdebstrap
     if debootstrap and not os.geteuid():
         return debootstrap
@@ -147,10 +149,21 @@ def _check_subordinate_ids(what: str) -> None:
         path = Path(f"/etc/sub{kind}")
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         if not any(line.split(":")[0] in (user, str(os.getuid())) for line in lines):
+            span = _free_ids()
             raise EnvupError(
                 f"{what} without root needs subordinate ids, and {path} has none for {user}",
-                hint=f"run as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}",
+                hint=f"run as root: usermod --add-subuids {span} --add-subgids {span} {user}",
             )
+
+
+def _free_ids() -> str:
+    """65536 ids, as usermod(8) takes them, above all that somebody has: shared ones would give one user's files to
+    another."""
+    files = [Path(f"/etc/sub{kind}") for kind in ("uid", "gid")]
+    lines = [line.split(":") for file in files if file.exists() for line in file.read_text("utf-8").splitlines()]
+    ends = [int(line[1]) + int(line[2]) for line in lines if len(line) == 3 and (line[1] + line[2]).isdigit()]
+    first = max([100_000, *ends])
+    return f"{first}-{first + 65535}"
 
 
 def _with_mmdebstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchContext) -> None:
@@ -195,8 +208,7 @@ def _with_debootstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchC
 
 
 def _environment(context: FetchContext) -> Mapping[str, str]:
-    """Times in the image do not pass the last midnight, so that two builds of one day are the same."""
+    """Times in the image do not pass the last midnight, so that two builds of one day are the same. Without root the
+    tools run as a subordinate id, which may not enter the user's home."""
     environment = {"PATH": tools.search_path(), "SOURCE_DATE_EPOCH": str(int(time.time()) // 86400 * 86400)}
-    if not os.geteuid():
-        environment["TMPDIR"] = str(context.work)
-    return environment
+    return environment | ({"HOME": "/nonexistent"} if os.geteuid() else {"TMPDIR": str(context.work)})
