@@ -88,17 +88,31 @@ class Actions:
             "envup.image": image.digest,
             "envup.format": FORMAT,
         }
+        if self._seen(provider, spec.name):
+            raise EnvupError(
+                f"machine '{spec.name}' appeared meanwhile", hint="look at `env status`; then `env up` again"
+            )
         try:
             instance = provider.create(spec, image, labels)
-        except BaseException:
-            self._undo(provider, spec.name)
+        except EnvupError as error:
+            self._undo(provider, spec.name, error)
             raise
         self._remember(action, instance)
+        self._state.settle(self._identity.id, spec.name)
 
-    def _undo(self, provider: Provider, machine: str) -> None:
-        for instance in provider.observe(self._identity.id):
-            if instance.machine == machine:
+    def _seen(self, provider: Provider, machine: str) -> list[Instance]:
+        return [instance for instance in provider.observe(self._identity.id) if instance.machine == machine]
+
+    def _undo(self, provider: Provider, machine: str, cause: EnvupError) -> None:
+        """Remove what a creation that failed left. Journalled as a removal, so that one that fails is done later."""
+        entry = self._state.begin(self._identity.id, machine, "destroy", provider.name)
+        try:
+            for instance in self._seen(provider, machine):
                 provider.destroy(instance)
+        except EnvupError as error:
+            cause.details = "\n".join(filter(None, (cause.details, f"and what it left could not be removed: {error}")))
+        else:
+            self._state.end(entry, "done")
 
     def _start(self, action: Action) -> None:
         instance = self._providers(action.provider).start(self._instances[action.machine], self._spec(action))
@@ -128,6 +142,7 @@ class Actions:
 
     def _forget(self, action: Action) -> None:
         self._state.forget_machine(self._identity.id, action.machine)
+        self._state.settle(self._identity.id, action.machine)
 
     def _ready(self, action: Action) -> None:
         spec = self._spec(action)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,10 @@ from envup.plan import Action, Plan
 from envup.state.records import State
 
 _WORKERS = 4 * (os.cpu_count() or 1)
-"""Actions at a time: most of their time is spent waiting for a backend."""
+"""Actions that work on a backend at a time."""
+
+_WAITING = ("ready", "provision")
+"""Verbs that may wait for another machine, and so must not keep that machine's actions from their turn."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -45,11 +49,16 @@ def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emi
     waiting = {action.id: action for action in plan.actions}
     blockers = {action.id: set(action.after) & waiting.keys() for action in plan.actions}
 
+    turns = threading.Semaphore(_WORKERS)
+
     def one(action: Action) -> None:
-        with _journalled(action, plan.environment, state, emit):
+        with (
+            contextlib.nullcontext() if action.verb in _WAITING else turns,
+            _journalled(action, plan.environment, state, emit),
+        ):
             perform(action)
 
-    with _woken_by_signals() as bell, ThreadPoolExecutor(_WORKERS) as pool:
+    with _woken_by_signals() as bell, ThreadPoolExecutor(max(1, len(waiting))) as pool:
         running: dict[Future[None], Action] = {}
         while True:
             for name in [name for name in waiting if not blockers[name] and not children.cancelled()]:
@@ -109,17 +118,21 @@ def _succeeded(action: Action, future: Future[None], report: Report) -> bool:
 def _journalled(action: Action, environment: str, state: State, emit: Emit) -> Iterator[None]:
     if children.cancelled():
         raise InterruptedByUser("interrupted")
-    entry = state.begin(environment, action.machine, action.id.partition("/")[2])
-    emit(Event("started", action.machine, action.id, action.cause))
     begun = time.monotonic()
+    entry = 0
     try:
+        entry = state.begin(environment, action.machine, action.id.partition("/")[2], action.provider)
+        emit(Event("started", action.machine, action.id, action.cause))
         yield
+        state.end(entry, "done")
     except BaseException as error:
-        state.end(entry, "interrupted" if children.cancelled() else "failed")
         if isinstance(error, EnvupError):
             emit(Event("failed", action.machine, action.id, error.brief, _facts(error)))
+        with contextlib.suppress(
+            EnvupError
+        ):  # the error that is raised already says more than a journal that fails too
+            state.end(entry, "interrupted" if children.cancelled() else "failed")
         raise
-    state.end(entry, "done")
     emit(Event("finished", action.machine, action.id, data={"seconds": time.monotonic() - begun}))
 
 

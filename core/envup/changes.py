@@ -31,9 +31,9 @@ SAME = Change((), "", "")
 def of_instance(spec: MachineSpec, seen: Seen, record: MachineRecord | None, touches: Touches, salt: str) -> Change:
     """The difference between an instance and its declaration."""
     wanted = specs.summary(spec, salt)
-    if seen.instance.labels.get("envup.spec") == specs.digest(wanted) and seen.provider == spec.provider:
-        return SAME
     if record is None or record.instance != seen.instance.id:
+        if seen.instance.labels.get("envup.spec") == specs.digest(wanted) and seen.provider == spec.provider:
+            return SAME
         if seen.provider != spec.provider:
             return Change(("provider",), f"provider changed from {seen.provider} to {spec.provider}", "recreate")
         return Change(("unknown",), "declared differently, and there is no record of how", "recreate")
@@ -70,6 +70,14 @@ def once(steps: Sequence[Step]) -> tuple[Step, ...]:
     return tuple(step for step in steps if step.run == "once")
 
 
+def _misfit(record: StepRecord, wanted: Sequence[Step], salt: str) -> str:
+    """Why a step that ran is not one that is wanted now, or nothing."""
+    if record.position >= len(wanted):
+        return f"step {record.name!r} was removed"
+    step = wanted[record.position]
+    return f"step {step.name!r} changed after it ran" if specs.definition(step, salt) != record.definition else ""
+
+
 def of_steps(
     steps: Sequence[Step], records: Sequence[StepRecord], stale: frozenset[int], salt: str, *, fresh: bool
 ) -> StepsLeft:
@@ -77,21 +85,15 @@ def of_steps(
     `fresh` is an instance on which nothing has run."""
     wanted = once(steps)
     done, cause, rebuild = 0, "has not run yet", ""
-    for position, record in enumerate(() if fresh else records):
-        if record.position != position:
-            break
-        if position >= len(wanted):
-            rebuild = f"step {record.name!r} was removed"
-            break
-        if specs.definition(wanted[position], salt) != record.definition:
-            rebuild = f"step {wanted[position].name!r} changed after it ran"
-            break
-        if position in stale:
-            cause = f"a file that step {wanted[position].name!r} reads changed"
-            break
+    known = [] if fresh else [record for place, record in enumerate(records) if record.position == place]
+    for record in known:
+        rebuild = rebuild or _misfit(record, wanted, salt)
+    while done < min(len(known), len(wanted)) and done not in stale and not rebuild:
         done += 1
+    if done in stale and not rebuild:
+        cause = f"a file that step {wanted[done].name!r} reads changed"
     remaining = {step.index for step in wanted[done:]}
     indexes = tuple(step.index for step in steps if step.index in remaining or step.run == "always")
     causes = {index: cause if index in remaining else "runs always" for index in indexes}
-    first = wanted[done].index if done < len(wanted) and not fresh and done < len(records) else -1
+    first = wanted[done].index if done < len(wanted) and not fresh and done < len(known) else -1
     return StepsLeft(indexes, causes, rebuild, first)

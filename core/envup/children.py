@@ -15,8 +15,9 @@ from typing import Any
 
 from envup.errors import InterruptedByUser
 
-GRACE = 5.0
-"""Seconds between TERM and KILL."""
+GRACE = 8.0
+"""Seconds between TERM and KILL. Longer than the 5 that the way into a machine gives to what it ends there: killed
+itself, it could end nothing more."""
 
 _lock = threading.RLock()
 _live: set[subprocess.Popen[bytes]] = set()

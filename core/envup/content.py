@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ def note(paths: Sequence[Path]) -> tuple[str, dict[str, Any]]:
 
 
 def unchanged(recorded: str, noted: Mapping[str, Any]) -> bool:
-    """Whether the content is still what `note` digested. A path that is gone counts as changed."""
+    """Whether the content is still what `note` digested. What is gone or cannot be read counts as changed."""
     paths = [Path(path) for path in noted.get("paths", ())]
     try:
         return _quick(paths) == noted.get("quick") or content(paths) == recorded
-    except UsageError:
+    except EnvupError:
         return False
 
 
@@ -34,14 +35,20 @@ def content(paths: Sequence[Path]) -> str:
     whole = hashlib.sha256()
     for root in paths:
         for path, status in _walk(root):
-            relative = "" if path == root else os.fspath(path.relative_to(root))
-            whole.update(f"{relative}\0{status.st_mode:o}\0".encode(errors="surrogateescape"))
-            if path.is_symlink():
-                whole.update(os.fsencode(path.readlink()))
-            elif path.is_file():
-                with path.open("rb") as file:
-                    whole.update(hashlib.file_digest(file, "sha256").digest())
+            _add(whole, path, "" if path == root else os.fspath(path.relative_to(root)), status.st_mode)
     return whole.hexdigest()
+
+
+def _add(whole: hashlib._Hash, path: Path, name: str, mode: int) -> None:
+    whole.update(f"{name}\0{mode:o}\0".encode(errors="surrogateescape"))
+    try:
+        if stat.S_ISLNK(mode):
+            whole.update(os.fsencode(path.readlink()))
+        elif stat.S_ISREG(mode):
+            with path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise EnvupError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _quick(paths: Sequence[Path]) -> str:
@@ -60,7 +67,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
         if root.is_dir():
             for path in sorted(root.rglob("*")):
                 yield path, path.lstat()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{error.filename} does not exist") from error
     except OSError as error:
         raise EnvupError(f"cannot read {error.filename}: {error.strerror}") from error

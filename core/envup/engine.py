@@ -4,6 +4,7 @@ apply."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envup import content, planner
@@ -11,6 +12,7 @@ from envup.errors import EnvupError, UsageError
 from envup.plan import Plan
 from envup.planner import Knowledge, Wish
 from envup.resolve import Resolver
+from envup.value import replace
 
 if TYPE_CHECKING:
     from envup.apply import Report
@@ -61,23 +63,25 @@ class Engine:
             environment = self.project.environment() if self.project.file else None
         except UsageError:
             environment = None
-        records = self.project.state.records(self.project.identity.id)
-        known = self._knowledge(environment, records)
+        known = self._knowledge(environment, self._records(), files=False)
         declared = [spec.name for spec in environment.machines] if environment else []
         self._require_known(machines, [*declared, *known.observed.machines])
         name = environment.name if environment else self.project.directory.name
         self._environment = environment
-        if verb == "destroy":
-            self._settle_what_is_gone(known)
-        return planner.plan_down(environment, name, known, machines, verb)
+        plan = planner.plan_down(environment, name, known, machines, verb)
+        if verb == "destroy" and not plan.changes:
+            self._settle_what_is_gone(known, everything=not machines)
+        return plan
 
     def apply(self, plan: Plan, *, grace: float = 10.0) -> Report:
         """Carry out a plan of this engine. Emits events; handles signals; returns what came of it."""
         from envup.actions import Actions
         from envup.apply import apply
+        from envup.output import masked
 
         project = self.project
         assert self._observed is not None, "plan first"
+        emit = masked(project.emit, self._environment.secret_values() if self._environment else frozenset())
         actions = Actions(
             identity=project.identity,
             environment=self._environment,
@@ -87,14 +91,15 @@ class Engine:
             state=project.state,
             images=project.images,
             logs=project.log_directory,
-            emit=project.emit,
+            emit=emit,
             grace=grace,
         )
         name = self._environment.name if self._environment else project.directory.name
         project.state.remember_environment(project.identity.id, name, project.directory, project.file)
-        report = apply(plan, actions.perform, project.state, project.emit)
-        self._close_journal(plan, report)
+        project.state.abandon(project.identity.id)
+        report = apply(plan, actions.perform, project.state, emit)
         self._forget_if_gone(plan, report)
+        project.state.trim(project.identity.id)
         return report
 
     def _forget_if_gone(self, plan: Plan, report: Report) -> None:
@@ -103,40 +108,47 @@ class Engine:
         gone = {action.machine for action in plan.actions if action.verb in ("destroy", "forget")}
         made = {action.machine for action in plan.actions if action.verb == "create"}
         if report.ok and gone and not made and gone >= self._observed.machines.keys():
-            import shutil
+            self._forget_environment()
 
-            self.project.state.forget_environment(self.project.identity.id)
-            shutil.rmtree(self.project.log_directory, ignore_errors=True)
+    def _forget_environment(self) -> None:
+        import shutil
 
-    def _settle_what_is_gone(self, known: Knowledge) -> None:
-        """Close what a command that died left open for machines that no backend has, and clear half-made images."""
+        shutil.rmtree(self.project.log_directory, ignore_errors=True)
+        self.project.state.forget_environment(self.project.identity.id)
+
+    def _settle_what_is_gone(self, known: Knowledge, *, everything: bool) -> None:
+        """Clear what a command that died left where no backend has a machine: half-made images, open journal entries,
+        and where `everything` was to go, all records."""
         unfinished = known.records.unfinished
         for machine in {name for name, _ in unfinished} - known.observed.machines.keys():
             self.project.state.settle(self.project.identity.id, machine)
         if any(action == "image" for _, action in unfinished):
             self.project.images.sweep()
-
-    def _close_journal(self, plan: Plan, report: Report) -> None:
-        """What an earlier command left open is settled for the machines that this one has dealt with."""
-        unsettled = {name.partition("/")[0] for name in (*report.failed, *report.skipped)}
-        for machine in {action.machine for action in plan.actions} - unsettled:
-            self.project.state.settle(self.project.identity.id, machine)
+        if everything and not known.observed.machines:
+            self._forget_environment()
 
     def _declared(self, provider: str | None) -> tuple[Environment, Records]:
         project = self.project
-        records = project.state.records(project.identity.id)
+        records = self._records()
         resolver = Resolver(project.identity, records, project.provider, project.examine_providers)
         self._environment = resolver.settle(project.environment(provider))
         return self._environment, records
 
-    def _knowledge(self, environment: Environment | None, records: Records) -> Knowledge:
+    def _records(self) -> Records:
+        """What is remembered; what a living command has begun is no remainder of a dead one."""
+        project = self.project
+        records = project.state.records(project.identity.id)
+        return replace(records, unfinished={}) if records.unfinished and project.at_work() else records
+
+    def _knowledge(self, environment: Environment | None, records: Records, *, files: bool = True) -> Knowledge:
+        """`files`: look whether those that steps read have changed."""
         project = self.project
         self._observed = project.observe(environment)
         stale = {
             (machine, step.position)
             for machine, steps in records.steps.items()
             for step in steps
-            if not content.unchanged(step.content, step.files)
+            if files and not content.unchanged(step.content, step.files)
         }
         return Knowledge(
             project.identity.id,
@@ -192,8 +204,11 @@ class Engine:
         context = StepContext(environment.directory)
         for machine, step in steps:
             for path in self.project.plugins.provisioner(step.kind)().reads(step, context):
-                if not path.exists():
-                    raise UsageError(f"{path} does not exist; step '{step.name}' of machine '{machine}' reads it")
+                if not _is_there(path):
+                    raise UsageError(
+                        f"{path} does not exist, or is not to be seen by you; step '{step.name}' of machine '{machine}'"
+                        " reads it"
+                    )
 
     def _require_known(self, wanted: Sequence[str], known: Sequence[str]) -> None:
         for name in wanted:
@@ -205,3 +220,10 @@ class Engine:
                 raise UsageError(
                     f"there is no machine '{name}'", hint=f"did you mean '{close[0]}'?" if close else there
                 )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -97,19 +97,22 @@ class MachineSpec(Value):
 
 
 class Environment(Value):
-    """All machines of one Envfile, in the order of the file. `outside` lists paths that lead out of the project."""
+    """All machines of one Envfile, in the order of the file. `outside` lists paths that lead out of the project,
+    `foreign` the values from outside the Envfile that are part of an `environment:`."""
 
     name: str
     directory: Path
     file: Path
     machines: tuple[MachineSpec, ...]
     outside: tuple[str, ...] = ()
+    foreign: frozenset[str] = frozenset()
 
     def machine(self, name: str) -> MachineSpec | None:
         """The machine of that name, or None."""
         return next((machine for machine in self.machines if machine.name == name), None)
 
     def secret_values(self) -> frozenset[str]:
-        """Every value that came from outside the Envfile into an `environment:`; never to be shown or stored."""
+        """Every value of an `environment:` that came from outside the Envfile, whole and by its foreign parts; never to
+        be shown or stored."""
         holders: list[MachineSpec | Step] = [*self.machines, *(step for spec in self.machines for step in spec.steps)]
-        return frozenset(holder.environment[name] for holder in holders for name in holder.secrets)
+        return self.foreign | {holder.environment[name] for holder in holders for name in holder.secrets}

@@ -7,6 +7,9 @@ import re
 from collections import deque
 from collections.abc import Iterable
 
+from envup.events import Emit, Event
+from envup.value import replace
+
 MASK = b"***"
 SHORTEST_SECRET = 4
 """Characters. A shorter value, such as `1` or `dev`, is no secret, and masking it would make output unreadable."""
@@ -63,6 +66,25 @@ def _parts(secret: str) -> Iterable[str]:
     lines = secret.splitlines()
     if len(lines) > 1:
         yield from (line for line in lines if len(line) >= _SHORTEST_LINE)
+
+
+def masked(emit: Emit, secrets: frozenset[str]) -> Emit:
+    """An `Emit` that takes the secrets out of an event's texts first. Output of programs comes without them already, as
+    only who reads the stream sees one that is split between two pieces."""
+    if not secrets:
+        return emit
+
+    def mask(text: str) -> str:
+        redactor = Redactor(secrets)
+        return (redactor.feed(text.encode()) + redactor.finish()).decode()
+
+    def tell(event: Event) -> None:
+        if event.kind != "output":
+            data = {name: mask(value) if isinstance(value, str) else value for name, value in event.data.items()}
+            event = replace(event, text=mask(event.text), data=data)
+        emit(event)
+
+    return tell
 
 
 class Tail:

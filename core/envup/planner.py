@@ -58,6 +58,10 @@ def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
             f"machine '{name}' is not in the Envfile: `env up --remove-orphans` or `env destroy {name}` removes it"
             for name in orphans
         ]
+    removed = tuple(action.id for action in actions if action.verb == "destroy" and action.machine in orphans)
+    actions = [
+        replace(action, after=(*action.after, *removed)) if action.verb == "start" else action for action in actions
+    ]
     actions = _ordered_by_dependencies(environment, actions)
     asks = tuple(ask for part in parts for ask in part.asks)
     return Plan(environment.name, known.environment, in_order(actions), tuple(notes), asks)
@@ -78,7 +82,13 @@ def plan_provision(environment: Environment, known: Knowledge, machines: Sequenc
             action = _step(spec, step, seen.provider, "was asked for", previous, reset=reset)
             actions.append(action)
             previous = (action.id,)
-    return Plan(environment.name, known.environment, in_order(_ordered_by_dependencies(environment, actions)))
+        if spec.ready and previous:
+            cause = "was provisioned"
+            actions.append(
+                Action(action_id(spec.name, "ready"), spec.name, "ready", seen.provider, cause, "", previous)
+            )
+    ordered = _ordered_by_dependencies(environment, actions, probe=False)
+    return Plan(environment.name, known.environment, in_order(ordered))
 
 
 def plan_down(environment: Environment | None, name: str, known: Knowledge, machines: Sequence[str], verb: str) -> Plan:
@@ -160,16 +170,17 @@ class _Machine:
         seen = self.known.observed.machines.get(self.spec.name)
         if seen is None:
             self._make("does not exist")
-        elif remains := self._remains(seen):
+        elif remains := self._remains():
             self._destroy(seen, remains)
             self._make("is made again")
+        elif seen.instance.state == "broken":
+            self._anew(seen, f"is broken: {seen.instance.reason}")
         else:
             self._adjust(seen)
 
-    def _remains(self, seen: Seen) -> str:
+    def _remains(self) -> str:
+        """Why what there is was never whole, or is no more; nothing when it is."""
         unfinished = self.known.records.unfinished
-        if seen.instance.state == "broken":
-            return f"is broken: {seen.instance.reason}"
         if (self.spec.name, "create") in unfinished:
             return "its creation was cut short"
         if (self.spec.name, "destroy") in unfinished:
@@ -183,13 +194,16 @@ class _Machine:
         rebuild = left.rebuild if self.wish.provision else ""
         if change.level == "recreate" or rebuild or self.wish.recreate:
             cause = change.cause if change.level == "recreate" else rebuild or "was asked for"
-            self.asks.append(f"machine '{self.spec.name}' would be made anew, losing what is in it: {cause}")
-            self._destroy(seen, cause)
-            self._make("is made again")
+            self._anew(seen, cause)
             return
         started = self._bring_up(seen, change)
         self._provision(left if not (started and seen.instance.volatile) else self._all_steps())
         self._await_ready()
+
+    def _anew(self, seen: Seen, cause: str) -> None:
+        self.asks.append(f"machine '{self.spec.name}' would be made anew, losing what is in it: {cause}")
+        self._destroy(seen, cause)
+        self._make("is made again")
 
     def _bring_up(self, seen: Seen, change: changes.Change) -> bool:
         """Whether the machine will be started."""
@@ -230,8 +244,12 @@ class _Machine:
             self.actions.append(action)
 
     def _await_ready(self) -> None:
-        if self.spec.ready and self.actions and {action.verb for action in self.actions} != {"update"}:
+        if self.spec.ready is None:
+            return
+        if {action.verb for action in self.actions} - {"update"}:
             self._add("ready", self.spec.provider, "was started or provisioned")
+        elif self.spec.name in self.known.records.unready:
+            self._add("ready", self.spec.provider, "was not ready so far")
 
     def _steps_left(self, seen: Seen) -> changes.StepsLeft:
         record = self.known.records.machines.get(self.spec.name)
@@ -253,8 +271,11 @@ def _needs_backend(change: changes.Change) -> bool:
     return any(key.startswith("resources.") for key in change.keys)
 
 
-def _ordered_by_dependencies(environment: Environment, actions: Sequence[Action]) -> list[Action]:
-    """The same actions, those that bring a machine up waiting for what its `depends_on` names."""
+def _ordered_by_dependencies(
+    environment: Environment, actions: Sequence[Action], *, probe: bool = True
+) -> list[Action]:
+    """The same actions, those that bring a machine up waiting for what its `depends_on` names. `probe`: a machine that
+    has nothing to do is asked whether it is ready where another waits for that."""
     by_machine: dict[str, list[Action]] = {}
     for action in actions:
         by_machine.setdefault(action.machine, []).append(action)
@@ -265,7 +286,9 @@ def _ordered_by_dependencies(environment: Environment, actions: Sequence[Action]
             continue
         waits: list[str] = []
         for name, condition in spec.depends_on.items():
-            waits += _milestone(environment, by_machine.setdefault(name, []), name, condition, result)
+            if probe and condition == "ready":
+                _add_probe(environment, by_machine.setdefault(name, []), name, result)
+            waits += _milestone(by_machine.get(name, ()), condition)
         position = result.index(entry)
         result[position] = replace(entry, after=(*entry.after, *waits))
         by_machine[spec.name][by_machine[spec.name].index(entry)] = result[position]
@@ -276,19 +299,19 @@ def _brings_up(action: Action) -> bool:
     return action.verb in ("start", "resume", "provision")
 
 
-def _milestone(
-    environment: Environment, actions: list[Action], name: str, condition: str, result: list[Action]
-) -> list[str]:
-    """Ids that must be done for machine `name` to meet `condition`; adds a probe to `result` where readiness is asked
-    of a machine that has nothing else to do."""
+def _add_probe(environment: Environment, actions: list[Action], name: str, result: list[Action]) -> None:
+    """Let machine `name` be asked whether it is ready, unless its `actions` do so already or it has no probe."""
     spec = environment.machine(name)
-    if condition == "ready" and spec and spec.ready and not any(action.verb == "ready" for action in actions):
+    if spec and spec.ready and not any(action.verb == "ready" for action in actions):
         after = (actions[-1].id,) if actions else ()
-        probe = Action(
-            action_id(name, "ready"), name, "ready", spec.provider, "another machine waits for it", "", after
-        )
+        cause = "another machine waits for it"
+        probe = Action(action_id(name, "ready"), name, "ready", spec.provider, cause, "", after)
         actions.append(probe)
         result.append(probe)
+
+
+def _milestone(actions: Sequence[Action], condition: str) -> list[str]:
+    """The id that must be done for a machine with these actions to meet `condition`, if there is one."""
     verbs: Mapping[str, tuple[str, ...]] = {
         "started": ("start", "resume"),
         "provisioned": ("start", "resume", "provision"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from envup.errors import EnvupError, TransportError, UsageError
-from envup.events import Emit, silent
+from envup.events import Emit, Event, silent
 from envup.home import Home
 from envup.plugins import Host
 from envup.provider import Instance, Provider, ProviderContext
@@ -48,6 +48,7 @@ class Project:
         found = identities.ensure(directory) if make else identities.find(directory)
         self.identity = found or Identity("", "", directory)
         self._providers: dict[str, Provider] = {}
+        self.locked = False
 
     @classmethod
     def open(
@@ -86,7 +87,13 @@ class Project:
     @cached_property
     def state(self) -> State:
         """The records of this user."""
-        return State(self.home.data / "state.db")
+        state = State(self.home.data / "state.db")
+        if state.set_aside:
+            text = (
+                f"the record of which steps have run was damaged, and is begun anew; the old one is {state.set_aside}"
+            )
+            self.emit(Event("warning", text=text))
+        return state
 
     @cached_property
     def images(self) -> Store:
@@ -142,8 +149,9 @@ class Project:
 
         if not self.identity.id:
             return Observed({})
-        records = self.state.records(self.identity.id).machines
-        named = {record.provider for record in records.values()}
+        known = self.state.records(self.identity.id)
+        records = known.machines
+        named = {record.provider for record in records.values()} | set(known.unfinished.values())
         named |= {spec.provider for spec in environment.machines if spec.provider != "auto"} if environment else set()
         providers = [self.provider(name) for name in sorted(named)]
         if not self.state.knows(self.identity.id):
@@ -154,7 +162,18 @@ class Project:
         """Hold this environment's lock. Errors: `LockedError`."""
         from envup.state.lock import hold
 
-        return hold(self.home.runtime / "locks" / (self.identity.id or "none"), verb, wait=wait)
+        self.locked = True
+        return hold(self._lock_file, verb, wait=wait)
+
+    def at_work(self) -> str:
+        """The command of another process that changes this environment now, in words; empty when there is none."""
+        from envup.state.lock import holder
+
+        return "" if self.locked else holder(self._lock_file)
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.home.runtime / "locks" / (self.identity.id or "none")
 
     def locate(self, machine: str | None) -> Located:
         """The running machine of that name; None means the only one, or `default`. Needs no valid Envfile.
@@ -162,15 +181,20 @@ class Project:
         Errors: `UsageError` for an unknown name, `TransportError` when it does not run.
         """
         records = self.state.records(self.identity.id).machines
-        name = self._named(machine, tuple(records))
-        record = records[name]
-        provider = self.provider(record.provider)
-        for instance in provider.observe(self.identity.id):
-            if instance.machine == name:
-                if instance.state != "running":
-                    raise TransportError(f"machine '{name}' is {instance.state}", hint=f"`env up {name}` starts it")
-                return Located(name, provider, instance, str(record.spec.get("user") or "root"))
-        raise TransportError(f"machine '{name}' does not exist", hint=f"`env up {name}` makes it")
+        if machine in records or (machine is None and records):
+            name = self._named(machine, tuple(records))
+            provider, user = self.provider(records[name].provider), str(records[name].spec.get("user") or "root")
+            found = [instance for instance in provider.observe(self.identity.id) if instance.machine == name]
+        else:
+            seen = self.observe().machines
+            name = self._named(machine, tuple({**records, **seen}))
+            provider, user = self.provider(seen[name].provider), "root"
+            found = [seen[name].instance]
+        if not found:
+            raise TransportError(f"machine '{name}' does not exist", hint=f"`env up {name}` makes it")
+        if found[0].state != "running":
+            raise TransportError(f"machine '{name}' is {found[0].state}", hint=f"`env up {name}` starts it")
+        return Located(name, provider, found[0], user)
 
     def _named(self, machine: str | None, known: Sequence[str]) -> str:
         if machine is None:

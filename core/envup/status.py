@@ -105,6 +105,8 @@ def _distance(project: Project, spec: MachineSpec | None, seen: Seen, records: R
     left = changes.of_steps(spec.steps, steps, stale, project.identity.salt, fresh=not known)
     pending = [step.name for step in changes.once(spec.steps) if step.index in left.indexes]
     drift = [*change.keys, *([f"provision: {left.rebuild}"] if left.rebuild else [])]
+    if spec.ready and known and spec.name in records.unready and seen.instance.state == "running":
+        drift.append("ready: has not succeeded")
     if known and left.reset >= 0 and not left.rebuild:
         drift.append(f"provision: {left.causes[left.reset]}")
     return drift, not pending and not left.rebuild

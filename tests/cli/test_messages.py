@@ -264,3 +264,13 @@ def test_control_c_on_a_terminal_interrupts_and_leaves_the_terminal_sound(shop: 
     assert "Traceback" not in console.text
     assert "\x1b[?" not in console.text
     assert shop.run("destroy", "--yes").returncode == 0
+
+
+def test_a_current_directory_that_was_removed_is_no_bug(shop: Shop) -> None:
+    command = 'mkdir gone && cd gone && rmdir ../gone && exec "$0" "$1"'
+    for verb in ("status", "list", "up"):
+        done = subprocess.run(
+            ["sh", "-c", command, ENVUP, verb], cwd=shop.directory, env=shop.environment, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("envup: the current directory was removed\n")

@@ -302,3 +302,14 @@ def test_completion_of_bash_completes(shop: Shop) -> None:
     assert complete("envup", "exec", "") == ["db", "web"]
     assert complete("envup", "completion", "z") == ["zsh"]
     assert complete("env", "FOO=1", "") == []
+
+
+def test_prune_forgets_an_environment_whose_directory_has_another_id_by_now(shop: Shop) -> None:
+    shop.write("image: host\nprovider: pretend\nmounts: []\nhostname: refused\n")
+    assert shop.run("up").returncode == 1
+    before = shop.json("list")["environments"]
+    assert [one["machines"] for one in before] == [[]]
+    assert shop.json("prune")["forgotten"] == []
+    (shop.directory / ".envup/environment.json").unlink()
+    assert shop.json("prune")["forgotten"] == [str(shop.directory)]
+    assert shop.json("list")["environments"] == []

@@ -54,6 +54,7 @@ def knowledge(
     done: dict[str, int] | None = None,
     stale: frozenset[tuple[str, int]] = frozenset(),
     unfinished: frozenset[tuple[str, str]] = frozenset(),
+    unready: frozenset[str] = frozenset(),
     volatile: bool = False,
     resize: bool = True,
     touches: str = "restart",
@@ -65,7 +66,8 @@ def knowledge(
     records = Records(
         {spec.name: record(spec) for spec in made},
         {spec.name: step_records(spec, done.get(spec.name)) for spec in made},
-        unfinished,
+        dict.fromkeys(unfinished, "chroot"),
+        unready,
     )
     return Knowledge(
         "abc",

@@ -16,7 +16,7 @@ FACTS = {"id": "i", "labels": LABELS, "image": "sha256:0", "architecture": "", "
 
 
 def _machine(data: Path, facts: object = FACTS, run: object = None) -> storage.Storage:
-    directory = data / "machines/e/web"
+    directory = data / "machines/e.web"
     directory.mkdir(parents=True)
     if facts is not None:
         (directory / storage.MACHINE).write_text(facts if isinstance(facts, str) else json.dumps(facts))
@@ -72,7 +72,7 @@ def test_remains_are_broken(tmp_path: Path, facts: str | None) -> None:
 
 def test_a_machine_that_is_being_made_is_not_there_yet(tmp_path: Path) -> None:
     store = _machine(tmp_path, None)
-    with storage.locked(tmp_path / "machines/e/web"):
+    with storage.locked(tmp_path / "machines/e.web"):
         assert store.observe("e") == []
     assert len(store.observe("e")) == 1
 

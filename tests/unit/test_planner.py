@@ -107,11 +107,51 @@ def test_a_suspended_machine_is_resumed() -> None:
     assert ids(plan_up(environment(web), knowledge(web, states={"web": "suspended"}), Wish())) == ["web/resume"]
 
 
-def test_a_broken_machine_is_made_again_without_asking() -> None:
+def test_a_broken_machine_is_made_again_once_the_user_agrees() -> None:
     web = machine()
     plan = plan_up(environment(web), knowledge(web, states={"web": "broken"}), Wish())
     assert ids(plan) == ["web/image", "web/destroy", "web/create", "web/start"]
+    assert plan.asks
+
+
+@pytest.mark.parametrize("action", ["create", "destroy"])
+def test_what_an_interrupted_command_left_broken_is_made_again_without_asking(action: str) -> None:
+    web = machine()
+    known = knowledge(web, states={"web": "broken"}, unfinished=frozenset({("web", action)}))
+    plan = plan_up(environment(web), known, Wish())
+    assert ids(plan) == ["web/image", "web/destroy", "web/create", "web/start"]
     assert not plan.asks
+
+
+def test_a_probe_that_failed_is_asked_again() -> None:
+    web = machine(ready=Probe("tcp", 80))
+    plan = plan_up(environment(web), knowledge(web, unready=frozenset({"web"})), Wish())
+    assert ids(plan) == ["web/ready"]
+
+
+def test_a_change_that_is_taken_back_is_a_change() -> None:
+    first, second = machine(environment={"X": "1"}), machine(environment={"X": "2"})
+    known = knowledge(second)
+    label = knowledge(first).observed
+    plan = plan_up(environment(first), replace(known, observed=label), Wish())
+    assert ids(plan) == ["web/stop", "web/start"]
+
+
+def test_a_changed_file_does_not_hide_that_a_later_step_was_removed() -> None:
+    before, now = machine(bodies=("a", "b", "c")), machine(bodies=("a", "c"))
+    assert plan_up(environment(now), knowledge(before, stale=frozenset({("web", 0)})), Wish()).asks
+
+
+def test_provision_does_not_touch_the_machines_that_it_was_not_asked_for() -> None:
+    database, web = machine("db", ready=Probe("tcp", 1)), machine("web", bodies=("a",), depends_on={"db": "ready"})
+    plan = plan_provision(environment(database, web), knowledge(web), ("web",), None)
+    assert ids(plan) == ["web/provision:1"]
+
+
+def test_a_new_machine_starts_when_the_orphans_are_gone() -> None:
+    web, old = machine("web"), machine("old")
+    plan = plan_up(environment(web), knowledge(old), Wish(remove_orphans=True))
+    assert "old/destroy" in after(plan, "web/start")
 
 
 def test_a_creation_that_was_cut_short_is_done_again() -> None:

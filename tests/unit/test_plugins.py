@@ -11,9 +11,9 @@ import fake_plugins
 import pytest
 from fake_plugins import install, install_provider, manifest
 
-from envup import plugin_index
 from envup.errors import EnvupError, UsageError
 from envup.events import Event
+from envup.files import write_atomically
 from envup.home import Home
 from envup.plugins import Host, PluginInfo
 
@@ -304,6 +304,6 @@ def test_a_private_file_is_replaced_and_not_followed(tmp_path: Path) -> None:
     target, link = tmp_path / "target", tmp_path / "link"
     target.write_text("old")
     link.symlink_to(target)
-    plugin_index.write_private(link, "new")
+    write_atomically(link, b"new", mode=0o600)
     assert (link.read_text(), target.read_text()) == ("new", "old")
     assert link.stat().st_mode & 0o777 == 0o600

@@ -76,9 +76,9 @@ def test_steps_of_an_earlier_instance_are_forgotten(tmp_path: Path) -> None:
 
 def test_what_a_dead_command_had_begun_is_known_until_it_is_settled(tmp_path: Path) -> None:
     state = State(tmp_path / "state.db")
-    state.end(state.begin("abc", "web", "start"), "done")
-    state.begin("abc", "web", "create")
-    assert state.records("abc").unfinished == {("web", "create")}
+    state.end(state.begin("abc", "web", "start", "chroot"), "done")
+    state.begin("abc", "web", "create", "chroot")
+    assert state.records("abc").unfinished == {("web", "create"): "chroot"}
     state.settle("abc", "web")
     assert not state.records("abc").unfinished
 
@@ -105,7 +105,7 @@ def test_many_threads_may_write_at_once(tmp_path: Path) -> None:
 
     def write(number: int) -> None:
         for turn in range(20):
-            state.end(state.begin("abc", f"m{number}", f"a{turn}"), "done")
+            state.end(state.begin("abc", f"m{number}", f"a{turn}", "chroot"), "done")
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
     for thread in threads:

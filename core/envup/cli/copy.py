@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from envup.cli.opening import project_of
 from envup.cli.options import Argument, Arguments
 from envup.copying import copy_into, copy_out
 from envup.errors import UsageError
@@ -29,7 +30,7 @@ def run(arguments: Arguments) -> int:
         )
     if arguments.target == "-" and arguments.json:
         raise UsageError("copy: --json and a tar stream cannot share standard output")
-    project = Project.open(arguments.file)
+    project = project_of(arguments)
     if target is not None:
         copy_into(_machine(project, target[0]), arguments.source, target[1])
     elif source is not None:

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Mapping
 
+from envup.cli.opening import project_of
 from envup.cli.options import Arguments
 from envup.errors import TransportError, UsageError
-from envup.project import Project
 from envup.provider import Command
 from envup.shim import give_back_signals, original_environment
 
@@ -19,7 +19,7 @@ def enter(arguments: Arguments, machine: str | None, argv: tuple[str, ...]) -> i
 
     Errors: `UsageError` for an unknown machine; `TransportError` when it does not run or the way in is missing.
     """
-    located = Project.open(arguments.file).locate(machine)
+    located = project_of(arguments).locate(machine)
     terminal = sys.stdin is not None and sys.stdin.isatty()
     command = Command(
         argv,

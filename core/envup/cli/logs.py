@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from envup.cli.answer import print_json, write
+from envup.cli.opening import project_of
 from envup.cli.options import MACHINE, Arguments, Option
 from envup.errors import EnvupError, UsageError
 from envup.project import Project
@@ -30,7 +31,7 @@ def run(arguments: Arguments) -> int:
     """Print the logs; a terminal gets them without control characters, a pipe byte for byte."""
     if arguments.follow and (arguments.last or arguments.json):
         raise UsageError("logs: --follow goes with neither --last nor --json")
-    project = Project.open(arguments.file)
+    project = project_of(arguments)
     files = list(_files(project, arguments.machine))
     if arguments.json:
         print_json({"logs": [{"machine": name, "kind": kind, "path": str(path)} for name, kind, path in files]})

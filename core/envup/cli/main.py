@@ -27,9 +27,19 @@ def run(argv: Sequence[str], *, program: str) -> int:
         _drop_output()
         return _SIGPIPE
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and not _is_somewhere():
+            return _tell(UsageError("the current directory was removed", hint="change to one that exists"), argv)
         from envup.cli.bugs import as_error
 
         return _tell(as_error(error, argv), argv)
+
+
+def _is_somewhere() -> bool:
+    try:
+        os.stat(os.getcwd())  # noqa: PTH109, PTH116 - pathlib is not loaded here
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _run(argv: Sequence[str], program: str) -> int:
@@ -69,6 +79,7 @@ def _tell(error: EnvupError, argv: Sequence[str], *, code: int | None = None) ->
     own = argv[: argv.index("--")] if "--" in argv else argv
     if code is None:
         code = 125 if runs_program and error.code == 1 else error.code
+        code = 1 if code == 125 and not runs_program else code
     try:
         tell(error, code, json="--json" in own, stream=sys.stderr if runs_program else sys.stdout)
     except OSError:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envup.cli.answer import print_json, print_lines, style_of
+from envup.cli.opening import project_of
 from envup.cli.options import MACHINES, Arguments, Option
 from envup.engine import Engine
 from envup.plan import Action, Plan
 from envup.planner import Wish
-from envup.project import Project
 from envup.report.style import Style
 from envup.report.text import clean, table
 
@@ -34,7 +34,7 @@ def run(arguments: Arguments) -> int:
         recreate=arguments.recreate,
         remove_orphans=arguments.remove_orphans,
     )
-    project = Project.open(arguments.file)
+    project = project_of(arguments)
     plan = Engine(project).plan_up(wish, provider=arguments.provider)
     if arguments.json:
         print_json(plan.as_json())

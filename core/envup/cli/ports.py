@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from envup.cli.answer import print_json, print_lines
+from envup.cli.opening import project_of
 from envup.cli.options import MACHINE, Arguments
 from envup.cli.status import forward
-from envup.project import Project
 from envup.status import status
 
 OPTIONS = ()
@@ -15,7 +15,7 @@ ARGUMENTS = (MACHINE,)
 def run(arguments: Arguments) -> int:
     """Print the ports of all machines, or of one."""
     wanted = [arguments.machine] if arguments.machine else []
-    machines = status(Project.open(arguments.file), wanted)["machines"]
+    machines = status(project_of(arguments), wanted)["machines"]
     if arguments.json:
         print_json(
             {"ports": [{"machine": machine["name"]} | port for machine in machines for port in machine["ports"]]}

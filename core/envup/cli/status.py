@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from envup.cli.answer import print_json, print_lines, style_of
+from envup.cli.opening import project_of
 from envup.cli.options import MACHINES, Arguments
-from envup.project import Project
 from envup.status import status
 
 OPTIONS = ()
@@ -20,7 +20,7 @@ _DIGEST = 12
 
 def run(arguments: Arguments) -> int:
     """Print the states."""
-    document = status(Project.open(arguments.file), arguments.machine)
+    document = status(project_of(arguments), arguments.machine)
     if arguments.json:
         print_json(document)
         return 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from envup.cli.answer import print_json, print_lines
+from envup.cli.opening import project_of
 from envup.cli.options import Arguments
 from envup.errors import EnvfileError
-from envup.project import Project
 
 OPTIONS = ()
 ARGUMENTS = ()
@@ -13,7 +13,7 @@ ARGUMENTS = ()
 
 def run(arguments: Arguments) -> int:
     """Print `FILE: ok`, or every problem with its position; 2 when there is one."""
-    project = Project.open(arguments.file)
+    project = project_of(arguments)
     try:
         environment = project.environment()
     except EnvfileError as error:

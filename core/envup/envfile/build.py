@@ -20,20 +20,24 @@ PATHS |= {"disk": ("disk",), "debootstrap": ("keyring",)}
 """Options of image sources that are paths on the host."""
 
 
-def build(document: Mapping[str, Any], file: Path, outside: frozenset[Place], provider: str | None) -> Environment:
-    """The environment. `outside` holds the paths of values that came from outside the Envfile; `provider` is that of
+def build(
+    document: Mapping[str, Any], file: Path, outside: Mapping[Place, frozenset[str]], provider: str | None
+) -> Environment:
+    """The environment. `outside` holds by path what came from outside the Envfile; `provider` is that of
     every machine, where it is given."""
     builder = _Builder(document, file.parent, outside)
     machines = tuple(builder.machine(name, provider) for name in document["machines"])
     name = document["name"] or file.parent.name or "root"
-    return Environment(name, file.parent, file, machines, tuple(dict.fromkeys(builder.leading_out)))
+    leading_out = tuple(dict.fromkeys(builder.leading_out))
+    return Environment(name, file.parent, file, machines, leading_out, frozenset(builder.foreign))
 
 
 class _Builder:
-    def __init__(self, document: Mapping[str, Any], directory: Path, outside: frozenset[Place]) -> None:
+    def __init__(self, document: Mapping[str, Any], directory: Path, outside: Mapping[Place, frozenset[str]]) -> None:
         self._document, self._directory, self._outside = document, str(directory), outside
         self._real = os.path.realpath(directory)
         self.leading_out: list[str] = []
+        self.foreign: set[str] = set()
 
     def machine(self, name: str, provider: str | None) -> MachineSpec:
         value = self._document["machines"][name]
@@ -59,7 +63,9 @@ class _Builder:
         )
 
     def _secrets(self, environment: Mapping[str, str], path: Place) -> frozenset[str]:
-        return frozenset(name for name in environment if (*path, name) in self._outside)
+        found = frozenset(name for name in environment if (*path, name) in self._outside)
+        self.foreign.update(*(self._outside[(*path, name)] for name in found))
+        return found
 
     def _steps(self, machine: str, steps: list[dict[str, Any]]) -> Iterator[Step]:
         taken = {step["name"] for step in steps if "name" in step}

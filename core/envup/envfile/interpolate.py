@@ -45,15 +45,14 @@ class Variables:
         return value
 
 
-def expand(text: str, variables: Variables) -> tuple[str, bool]:
-    """(the text with its references replaced, whether a value came from outside the Envfile).
+def expand(text: str, variables: Variables) -> tuple[str, frozenset[str]]:
+    """(the text with its references replaced, the values in it that came from outside the Envfile).
     Errors: `ValueError` saying which reference has no value or is malformed."""
     if "$" not in text:
-        return text, False
-    outside = False
+        return text, frozenset()
+    outside: set[str] = set()
 
     def replace(found: re.Match[str]) -> str:
-        nonlocal outside
         dollar, name, operator, word, broken = found.groups()
         if dollar:
             return "$"
@@ -62,10 +61,10 @@ def expand(text: str, variables: Variables) -> tuple[str, bool]:
         value = variables.get(name)
         if value is None or (operator and not value):
             return _without_value(name, operator, word)
-        outside = True
+        outside.add(value)
         return value
 
-    return re.sub(REFERENCE, replace, text), outside
+    return re.sub(REFERENCE, replace, text), frozenset(outside)
 
 
 def _without_value(name: str, operator: str | None, word: str | None) -> str:
@@ -104,15 +103,15 @@ def marked(kind: str, text: str) -> dict[str, str]:
     return {f"\0{kind}": text}
 
 
-def resolved(document: Any, variables: Variables) -> tuple[Any, frozenset[Path]]:
-    """(the document without references and marks, the paths of values that came from outside the Envfile).
+def resolved(document: Any, variables: Variables) -> tuple[Any, Mapping[Path, frozenset[str]]]:
+    """(the document without references and marks, by path what in a value came from outside the Envfile).
     Errors: `ValueError` as `expand`."""
-    outside: set[Path] = set()
+    outside: dict[Path, frozenset[str]] = {}
 
     def leaf(text: str, path: Path) -> str:
         value, foreign = expand(text, variables)
         if foreign:
-            outside.add(path)
+            outside[path] = foreign
         return value
 
-    return walk(document, (), leaf), frozenset(outside)
+    return walk(document, (), leaf), outside

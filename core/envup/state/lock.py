@@ -46,10 +46,26 @@ def _open(path: Path) -> int:
 
 def _announce(descriptor: int, verb: str) -> None:
     """Say in the file who holds the lock. On a full disk nobody learns the name, and the lock holds all the same."""
-    holder = json.dumps({"verb": verb, "pid": os.getpid(), "since": time.time()}).encode()
+    kept = json.dumps({"verb": verb, "pid": os.getpid(), "since": time.time()}).encode()
     os.ftruncate(descriptor, 0)
     with contextlib.suppress(OSError):
-        os.pwrite(descriptor, holder, 0)
+        os.pwrite(descriptor, kept, 0)
+
+
+def holder(path: Path) -> str:
+    """Who holds the lock now, in words; empty when nobody does. Asks proc_locks(5): to take the lock, only to see whether
+    it is free, would be in the way of who wants it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return ""
+    try:
+        inode = f":{os.fstat(descriptor).st_ino}"
+        rows = [line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines()]
+        held = any(row[1] == "FLOCK" and row[3] == "WRITE" and row[5].endswith(inode) for row in rows)
+        return _who(descriptor) if held else ""
+    finally:
+        os.close(descriptor)
 
 
 def _acquire(descriptor: int, wait: float) -> bool:
@@ -74,14 +90,18 @@ def _acquire(descriptor: int, wait: float) -> bool:
         signal.signal(signal.SIGALRM, before)
 
 
-def _locked(descriptor: int, wait: float) -> LockedError:
+def _who(descriptor: int) -> str:
     try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
-        since = time.strftime("%H:%M:%S", time.localtime(holder["since"]))
-        who = f"`env {holder['verb']}` (pid {holder['pid']}, since {since})"
+        kept = json.loads(os.pread(descriptor, 4096, 0))
+        since = time.strftime("%H:%M:%S", time.localtime(kept["since"]))
+        return f"`env {kept['verb']}` (pid {kept['pid']}, since {since})"
     except (ValueError, KeyError, TypeError):
-        who = "another envup command"
+        return "another envup command"
+
+
+def _locked(descriptor: int, wait: float) -> LockedError:
     waited = f" after {wait:g} s" if wait else ""
     return LockedError(
-        f"{who} holds this environment{waited}", hint="wait for it, or give `--wait SECONDS` to wait in line"
+        f"{_who(descriptor)} holds this environment{waited}",
+        hint="wait for it, or give `--wait SECONDS` to wait in line",
     )

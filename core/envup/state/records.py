@@ -6,18 +6,23 @@ aside under another name and begun anew.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from envup.errors import EnvupError
 from envup.value import Value
 
 _FORMAT = 1
+
+JOURNAL_KEPT = 1000
+"""Ended journal entries that are kept of one environment."""
 _TABLES = """
 CREATE TABLE environment (id TEXT PRIMARY KEY, name TEXT, directory TEXT, file TEXT, seen REAL) WITHOUT ROWID;
 CREATE TABLE machine (environment TEXT, name TEXT, provider TEXT, instance TEXT, spec TEXT,
@@ -25,8 +30,8 @@ CREATE TABLE machine (environment TEXT, name TEXT, provider TEXT, instance TEXT,
 CREATE TABLE step (environment TEXT, machine TEXT, instance TEXT, position INTEGER, name TEXT, definition TEXT,
     content TEXT, files TEXT, finished REAL,
     PRIMARY KEY (environment, machine, instance, position)) WITHOUT ROWID;
-CREATE TABLE journal (id INTEGER PRIMARY KEY, environment TEXT, machine TEXT, action TEXT, begun REAL, ended REAL,
-    outcome TEXT);
+CREATE TABLE journal (id INTEGER PRIMARY KEY, environment TEXT, machine TEXT, action TEXT, provider TEXT, begun REAL,
+    ended REAL, outcome TEXT);
 CREATE INDEX journal_open ON journal (environment) WHERE ended IS NULL;
 """
 
@@ -51,11 +56,13 @@ class StepRecord(Value):
 
 class Records(Value):
     """All that is remembered of one environment. `steps` is by machine, of its recorded instance, in order;
-    `unfinished` are (machine, action) that a command which died had begun."""
+    `unfinished` are the (machine, action) that a command which died had begun, each with its provider; `unready` the
+    machines whose probe did not succeed since they were last started or provisioned."""
 
     machines: Mapping[str, MachineRecord]
     steps: Mapping[str, tuple[StepRecord, ...]]
-    unfinished: frozenset[tuple[str, str]] = frozenset()
+    unfinished: Mapping[tuple[str, str], str] = MappingProxyType({})
+    unready: frozenset[str] = frozenset()
 
 
 class State:
@@ -63,15 +70,28 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self._lock, self._path = threading.Lock(), path
+        self.set_aside: Path | None = None
+        """The damaged file that was there before, under its new name."""
         try:
             self._database = _open(path)
         except sqlite3.OperationalError as error:
             raise _told(error, path) from error
         except sqlite3.DatabaseError:
-            path.rename(path.with_name(f"{path.name}.damaged-{int(time.time())}"))
+            self._database = self._begin_anew(path)
+
+    def _begin_anew(self, path: Path) -> sqlite3.Connection:
+        """Only one process sets a damaged file aside; the others open the fresh one."""
+        import fcntl
+
+        with path.with_name(f"{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with contextlib.suppress(sqlite3.DatabaseError):
+                return _open(path)
+            self.set_aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+            path.rename(self.set_aside)
             for rest in ("-wal", "-shm"):
                 path.with_name(path.name + rest).unlink(missing_ok=True)
-            self._database = _open(path)
+            return _open(path)
 
     def close(self) -> None:
         """Release the file. A second call does nothing."""
@@ -95,10 +115,22 @@ class State:
             if machine in machines and machines[machine].instance == instance:
                 record = StepRecord(position, name, definition, content, json.loads(files))
                 steps.setdefault(machine, []).append(record)
-        open_entries = self._all(
-            "SELECT machine, action FROM journal WHERE environment = ? AND ended IS NULL", environment
+        unfinished = {
+            (machine, action): provider
+            for machine, action, provider in self._all(
+                "SELECT machine, action, provider FROM journal WHERE environment = ? AND ended IS NULL", environment
+            )
+        }
+        kept = {name: tuple(rows) for name, rows in steps.items()}
+        return Records(machines, kept, unfinished, self._unready(environment))
+
+    def _unready(self, environment: str) -> frozenset[str]:
+        last = self._all(
+            "SELECT machine, action, outcome, max(id) FROM journal WHERE environment = ?"
+            " AND (action IN ('create', 'start', 'resume', 'ready') OR action LIKE 'provision:%') GROUP BY machine",
+            environment,
         )
-        return Records(machines, {name: tuple(rows) for name, rows in steps.items()}, frozenset(open_entries))
+        return frozenset(machine for machine, action, outcome, _ in last if (action, outcome) != ("ready", "done"))
 
     def remember_environment(self, environment: str, name: str, directory: Path, file: Path | None) -> None:
         """Note where an environment lives; a second call moves it."""
@@ -113,9 +145,10 @@ class State:
 
     def forget_environment(self, environment: str) -> None:
         """Drop all that is known of an environment, its journal included."""
-        for table, column in (("environment", "id"), ("machine", "environment"), ("step", "environment")):
-            self._do(f"DELETE FROM {table} WHERE {column} = ?", environment)
-        self._do("DELETE FROM journal WHERE environment = ?", environment)
+        with self._writing():
+            for table in ("machine", "step", "journal"):
+                self._database.execute(f"DELETE FROM {table} WHERE environment = ?", (environment,))
+            self._database.execute("DELETE FROM environment WHERE id = ?", (environment,))
 
     def environments(self) -> Sequence[tuple[str, str, str, str]]:
         """(id, name, directory, file) of every environment of this user, by directory."""
@@ -173,13 +206,14 @@ class State:
             time.time(),
         )
 
-    def begin(self, environment: str, machine: str, action: str) -> int:
-        """Journal that an action begins; the entry's number."""
+    def begin(self, environment: str, machine: str, action: str, provider: str) -> int:
+        """Journal that an action of a provider begins; the entry's number."""
         return self._do(
-            "INSERT INTO journal (environment, machine, action, begun) VALUES (?, ?, ?, ?)",
+            "INSERT INTO journal (environment, machine, action, provider, begun) VALUES (?, ?, ?, ?, ?)",
             environment,
             machine,
             action,
+            provider,
             time.time(),
         )
 
@@ -197,6 +231,26 @@ class State:
             machine,
         )
 
+    def abandon(self, environment: str) -> None:
+        """Close what a dead command left open, but for creations and removals, whose remains are still to be dealt
+        with. Call with the environment's lock held."""
+        self._do(
+            "UPDATE journal SET ended = ?, outcome = 'abandoned'"
+            " WHERE environment = ? AND ended IS NULL AND action NOT IN ('create', 'destroy')",
+            time.time(),
+            environment,
+        )
+
+    def trim(self, environment: str) -> None:
+        """Drop the oldest ended entries of the journal beyond `JOURNAL_KEPT`."""
+        self._do(
+            "DELETE FROM journal WHERE environment = ? AND ended IS NOT NULL AND id <="
+            " (SELECT id FROM journal WHERE environment = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            environment,
+            environment,
+            JOURNAL_KEPT,
+        )
+
     def _all(self, query: str, *values: Any) -> list[Any]:
         try:
             with self._lock:
@@ -206,9 +260,15 @@ class State:
 
     def _do(self, query: str, *values: Any) -> int:
         """Carry out a statement; the number of the row that it added, if it did."""
+        with self._writing():
+            return int(self._database.execute(query, values).lastrowid or 0)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction."""
         try:
             with self._lock, self._database:
-                return int(self._database.execute(query, values).lastrowid or 0)
+                yield
         except sqlite3.DatabaseError as error:
             raise _told(error, self._path) from error
 

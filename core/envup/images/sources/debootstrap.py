@@ -12,7 +12,7 @@ from typing import Any
 from envup.errors import EnvupError
 from envup.events import Event
 from envup.image import FetchContext, ImageSource
-from envup.images import tools
+from envup.images import subordinate, tools
 from envup.value import Value
 
 _ARCHITECTURES = {
@@ -130,7 +130,7 @@ def _tool(recipe: _Recipe) -> str:
     debootstrap = shutil.which("debootstrap", path=tools.search_path())
     if mmdebstrap:
         if os.geteuid():
-            _check_subordinate_ids(what)
+            subordinate.require(what)
         if recipe.architecture != native_architecture():
             tools.require("arch-test", "arch-test", f"{what} for {recipe.architecture}")
         return mmdebstrap
@@ -138,32 +138,6 @@ def _tool(recipe: _Recipe) -> str:
         return debootstrap
     needs = "needs the program mmdebstrap" if os.geteuid() else "needs the program mmdebstrap or debootstrap"
     raise EnvupError(f"{what} {needs}", hint="run: apt-get install mmdebstrap")
-
-
-def _check_subordinate_ids(what: str) -> None:
-    import getpass
-
-    tools.require("newuidmap", "uidmap", f"{what} without root")
-    user = getpass.getuser()
-    for kind in ("uid", "gid"):
-        path = Path(f"/etc/sub{kind}")
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        if not any(line.split(":")[0] in (user, str(os.getuid())) for line in lines):
-            span = _free_ids()
-            raise EnvupError(
-                f"{what} without root needs subordinate ids, and {path} has none for {user}",
-                hint=f"run as root: usermod --add-subuids {span} --add-subgids {span} {user}",
-            )
-
-
-def _free_ids() -> str:
-    """65536 ids, as usermod(8) takes them, above all that somebody has: shared ones would give one user's files to
-    another."""
-    files = [Path(f"/etc/sub{kind}") for kind in ("uid", "gid")]
-    lines = [line.split(":") for file in files if file.exists() for line in file.read_text("utf-8").splitlines()]
-    ends = [int(line[1]) + int(line[2]) for line in lines if len(line) == 3 and (line[1] + line[2]).isdigit()]
-    first = max([100_000, *ends])
-    return f"{first}-{first + 65535}"
 
 
 def _with_mmdebstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchContext) -> None:
@@ -180,7 +154,12 @@ def _with_mmdebstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchCo
         str(archive),
         *recipe.mirrors,
     ]
-    tools.run(argv, emit=context.emit, environment=_environment(context))
+    if not os.geteuid():
+        tools.run(argv, emit=context.emit, environment=_environment(context.work))
+        return
+    with subordinate.scratch(tool) as scratch:
+        # nor may a subordinate id read what is in the user's home
+        tools.run(argv, emit=context.emit, environment={**_environment(scratch), "HOME": "/nonexistent"})
 
 
 def _with_debootstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchContext) -> None:
@@ -200,15 +179,14 @@ def _with_debootstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchC
         str(root),
         *([uri] if uri else []),
     ]
-    tools.run(argv, emit=context.emit, environment=_environment(context))
+    tools.run(argv, emit=context.emit, environment=_environment(context.work))
     lines = [line for line in recipe.mirrors if line.startswith("deb ")]
     if lines:
         (root / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
     pack(root, archive, context, exclude=_APT_LEFTOVERS)
 
 
-def _environment(context: FetchContext) -> Mapping[str, str]:
-    """Times in the image do not pass the last midnight, so that two builds of one day are the same. Without root the
-    tools run as a subordinate id, which may not enter the user's home."""
-    environment = {"PATH": tools.search_path(), "SOURCE_DATE_EPOCH": str(int(time.time()) // 86400 * 86400)}
-    return environment | ({"HOME": "/nonexistent"} if os.geteuid() else {"TMPDIR": str(context.work)})
+def _environment(temporary: Path) -> Mapping[str, str]:
+    """Times in the image do not pass the last midnight, so that two builds of one day are the same."""
+    midnight = int(time.time()) // 86400 * 86400
+    return {"PATH": tools.search_path(), "SOURCE_DATE_EPOCH": str(midnight), "TMPDIR": str(temporary)}
