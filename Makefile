@@ -23,6 +23,7 @@ test:
 	scripts/test
 
 bench:
+	scripts/setup bench
 	$(bin)/python benchmarks/run.py
 
 ci:

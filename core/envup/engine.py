@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envup import content, planner
-from envup.errors import EnvupError, UsageError
+from envup.errors import RefusedError, UsageError
 from envup.plan import Plan
 from envup.planner import Knowledge, Wish
 from envup.resolve import Resolver
@@ -186,7 +186,7 @@ class Engine:
         for name in sorted({action.provider for action in plan.actions if action.verb == "create"}):
             missing = lacks(self.project.provider(name))
             if missing:
-                raise EnvupError(
+                raise RefusedError(
                     f"provider {name} is not usable here", details="\n".join(missing), hint="see `env doctor`"
                 )
         self._require_files(plan, environment)

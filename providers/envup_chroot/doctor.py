@@ -42,7 +42,7 @@ def _subordinate_ids() -> Check:
     try:
         subids.maps()
     except EnvupError as error:
-        return Check("subordinate ids", False, error.brief, error.hint.removeprefix("run as root: "))
+        return Check("subordinate ids", False, error.brief, error.hint)
     return Check("subordinate ids", True)
 
 

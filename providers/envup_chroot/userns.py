@@ -41,7 +41,7 @@ def _write_maps(reader: int, process: int, uids: str, gids: str) -> int:
             arguments = [program, str(process), *ids.replace(":", ",").split(",")]
             if (code := os.spawnvp(os.P_WAIT, program, arguments)) != 0:
                 if code == 127:
-                    sys.stderr.write(f"{program}: not found\n")
+                    sys.stderr.write(f"{program} is missing, the package uidmap has it\n")
                 return 1
     except OSError as error:
         sys.stderr.write(f"{error}\n")
@@ -54,7 +54,11 @@ def main(arguments: list[str]) -> int:
     uids, gids, _separator, *command = arguments
     try:
         enter(uids, gids)
+    except OSError as error:
+        sys.stderr.write(f"no user namespace: {error}\n")
+        return 125
+    try:
         os.execvp(command[0], command)
     except OSError as error:
-        sys.stderr.write(f"{command[0]}: {error}\n")
+        sys.stderr.write(f"{command[0]}: {error.strerror}\n")
     return 125

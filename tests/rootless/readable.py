@@ -1,8 +1,9 @@
 """Puts what the rootless tests run where every account can read it: `readable.py DIRECTORY ACCOUNT`
 prints the interpreter that the account is to use.
 
-The checkout and its virtual environment may lie below a directory that is closed to others. So the distribution is built
-and installed into `DIRECTORY/packages`, with what it and the tests depend on; `DIRECTORY/tests` is a copy of the tests.
+The checkout and its virtual environment may lie below a directory that is closed to others. So the distribution is
+built and installed into `DIRECTORY/packages`, with what it and the tests depend on; `DIRECTORY/tests` is a copy of the
+tests.
 """
 
 from __future__ import annotations

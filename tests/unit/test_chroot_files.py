@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from envup_chroot import accounts, guestfiles, joining, packing, records, storage, unpacking
+from envup_chroot import accounts, guestfiles, joining, packing, records, storage, unpacking, variables
 
 LABELS = {"envup.environment": "e", "envup.machine": "web"}
 FACTS = {"id": "i", "labels": LABELS, "image": "sha256:0", "architecture": "", "volatile": False, "disk": False}
@@ -140,7 +140,7 @@ def test_a_way_keeps_every_argument_after_the_separator() -> None:
 
 
 def test_only_marked_variables_are_for_the_machine() -> None:
-    assert joining.marked({b"ENVUP_SET_A": b"1", b"A": b"2", b"ENVUP_SET_": b"3"}) == {b"A": b"1", b"": b"3"}
+    assert variables.unpacked({b"ENVUP_SET_A": b"1", b"A": b"2", b"ENVUP_SET_": b"3"}) == {b"A": b"1", b"": b"3"}
 
 
 def test_a_tree_survives_packing_and_unpacking(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def _announce(descriptor: int, verb: str) -> None:
 
 
 def holder(path: Path) -> str:
-    """Who holds the lock now, in words; empty when nobody does. Asks proc_locks(5): to take the lock, only to see whether
-    it is free, would be in the way of who wants it."""
+    """Who holds the lock now, in words; empty when nobody does. Asks proc_locks(5): to take the lock, only to see
+    whether it is free, would be in the way of who wants it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
