@@ -227,6 +227,12 @@ def test_secrets_of_steps_are_known_and_their_values_collected(project: Project)
     assert environment.secret_values() == {"t0p"}
 
 
+def test_what_a_secret_is_a_part_of_and_the_part_itself_are_both_secret(project: Project) -> None:
+    project.environ = {"TOKEN": "t0p", "HOME": "/home/x"}
+    environment = project.load("image: host\nenvironment: {URL: 'http://u:${TOKEN}@h'}\nmounts: ['${HOME}:/x']\n")
+    assert environment.secret_values() == {"t0p", "http://u:t0p@h"}
+
+
 def test_a_value_from_outside_is_in_no_message_and_in_no_file_of_the_cache(project: Project) -> None:
     project.environ = {"TOKEN": "hunter2"}
     project.load("image: host\nenvironment: {T: '${TOKEN}'}\n")
