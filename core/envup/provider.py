@@ -142,7 +142,8 @@ class Provider(ABC):
     @abstractmethod
     def observe(self, environment: str | None) -> Sequence[Instance]:
         """The instances that carry this environment's id, or all of this user's when None, in one bulk question.
-        Half-made or damaged ones are reported as `broken`. Takes no lock, changes nothing."""
+        Half-made or damaged ones are reported as `broken`. Takes no lock, changes nothing; other instances may be
+        made and removed meanwhile."""
 
     @abstractmethod
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:

@@ -64,7 +64,9 @@ class Pretend(Provider):
 
     def _write(self, instance: Instance) -> Instance:
         document = {"id": instance.id, "state": instance.state, "labels": dict(instance.labels)}
-        self._path(instance).write_text(json.dumps(document))
+        path = self._path(instance)
+        path.with_suffix(".new").write_text(json.dumps(document))
+        path.with_suffix(".new").replace(path)
         return instance
 
     def _read(self, path: Path) -> Instance:

@@ -89,7 +89,7 @@ def test_logs_without_a_log_say_so(shop: Shop) -> None:
 
 
 def test_following_a_log_shows_it_until_it_is_ended(shop: Shop) -> None:
-    shop.run("up")
+    assert shop.run("up").returncode == 0
     with subprocess.Popen(
         [ENVUP, "logs", "web", "-f"], cwd=shop.directory, env=shop.environment, stdout=subprocess.PIPE, text=True
     ) as process:
