@@ -1,8 +1,10 @@
-"""What all tests share: the unit tests' helpers on the path, an environment of its own for each test, and signals as a
-terminal leaves them: a runner in the background ignores some, and so would every program that a test starts."""
+"""What all tests share: the unit tests' helpers on the path, an environment of its own for each test, and what a user's
+programs start with: output that is buffered, and signals as a terminal leaves them, of which a runner in the background
+ignores some."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "unit"))
 sys.path.insert(0, str(Path(__file__).parent))
 
+os.environ.pop("PYTHONUNBUFFERED", None)
 for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)

@@ -73,8 +73,11 @@ def _end(code: int) -> int:
     """End the process without taking the interpreter apart, which takes longer than many a verb. What must
     be closed was closed by its owner. Under a tracer or profiler, return for the usual end."""
     if sys.gettrace() is None and sys.getprofile() is None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                continue  # was told, as far as anybody listens, when it was met first
         os._exit(code)
     return code
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 from envup.errors import EnvupError
 
 
 def tell(error: EnvupError, code: int, *, json: bool, stream: TextIO) -> None:
-    """Write the error: as JSON to `stream`, otherwise in three parts to standard error."""
-    sys.stdout.flush()
+    """Write the error: as JSON to `stream`, otherwise in three parts to standard error, behind what is on its way to
+    standard output, if that still gets there."""
+    with suppress(OSError):
+        sys.stdout.flush()
     if json:
         from json import dumps
 
