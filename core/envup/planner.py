@@ -48,9 +48,7 @@ def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
     notes = [f"reaches outside the project: {path}" for path in environment.outside] if actions else []
     if wish.remove_orphans:
         actions += [
-            Action(
-                action_id(name, "destroy"), name, "destroy", seen.provider, "is no longer in the Envfile", "recreate"
-            )
+            Action(action_id(name, "destroy"), name, "destroy", seen.provider, "is no longer in the Envfile")
             for name, seen in orphans.items()
         ]
     else:
@@ -59,9 +57,7 @@ def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
             for name in orphans
         ]
     removed = tuple(action.id for action in actions if action.verb == "destroy" and action.machine in orphans)
-    actions = [
-        replace(action, after=(*action.after, *removed)) if action.verb == "start" else action for action in actions
-    ]
+    actions = [replace(action, after=(*action.after, *removed)) if _brings_up(action) else action for action in actions]
     actions = _ordered_by_dependencies(environment, actions)
     asks = tuple(ask for part in parts for ask in part.asks)
     return Plan(environment.name, known.environment, in_order(actions), tuple(notes), asks)

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from envup.envfile import NAMES
 from envup.errors import EnvupError, TransportError, UsageError
 from envup.events import Emit, Event, silent
 from envup.home import Home
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from envup.images.store import Store
     from envup.model import Environment
     from envup.observe import Observed
-
-FILES = ("Envfile", "Envfile.yaml", "Envfile.yml")
 
 
 class Located(Value):
@@ -67,7 +66,7 @@ class Project:
             return cls(path.parent.resolve(), path if path.is_file() else None, emit=emit, make=make)
         here = (start or Path.cwd()).resolve()
         for directory in (here, *here.parents):
-            for name in FILES:
+            for name in NAMES:
                 if (directory / name).is_file():
                     return cls(directory, directory / name, emit=emit, make=make)
             if not make and (directory / identities.FOLDER / "environment.json").is_file():

@@ -92,10 +92,12 @@ def _document(name: str, provider: str, state: str) -> dict[str, Any]:
     }
 
 
-def _distance(project: Project, spec: MachineSpec | None, seen: Seen, records: Records) -> tuple[list[str], bool]:
-    """(keys that differ from the declaration, whether every step has run)."""
+def _distance(
+    project: Project, spec: MachineSpec | None, seen: Seen, records: Records
+) -> tuple[list[str], bool | None]:
+    """(keys that differ from the declaration, whether every step has run; None where there is no declaration)."""
     if spec is None:
-        return [], False
+        return [], None
     record = records.machines.get(spec.name)
     declared = replace(spec, provider=seen.provider) if spec.provider == "auto" else spec
     change = changes.of_instance(declared, seen, record, lambda _provider, _key: "live", project.identity.salt)

@@ -72,21 +72,25 @@ def _delegated(root: Path, own: str) -> Path | None:
 
 
 def make(name: str, resources: Resources, *, rootless: bool) -> list[Path]:
-    """Make the groups of a machine, or find them, and set its limits. Errors: `EnvupError`, nothing half-made is
-    used."""
+    """Make the groups of a machine, or find them, and set its limits. Errors: `EnvupError`; then those that were found
+    stay, with what runs in them, and those that were made go."""
     known = places(rootless=rootless)
-    groups: dict[Path, int] = {}
+    groups: dict[Path, None] = {}
+    made: list[str] = []
+    controller = ""
     try:
         for controller in needed(resources):
             place = known[controller]
             group = place.base / "envup" / name
+            if not group.is_dir():
+                made.append(str(group))
             _make_group(place, group, controller)
-            groups[group] = place.version
+            groups[group] = None
             _limit(group, place.version, controller, resources)
     except OSError as error:
-        remove([str(group) for group in groups])
+        remove(made)
         raise EnvupError(
-            f"cannot limit the machine: {error.filename}: {error.strerror}",
+            f"cannot limit the machine: {error.filename or controller}: {error.strerror}",
             hint="a limit below what the machine uses now cannot be set" if error.errno == errno.EBUSY else "",
         ) from error
     return list(groups)

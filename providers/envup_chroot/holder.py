@@ -5,10 +5,12 @@ Started by `launch.py` with its configuration, marshalled, on standard input. Ex
 and PID 1 stays behind, or 1 with the reason on standard error. The machine's mounts exist in PID 1's mount namespace
 and nowhere else, so the death of PID 1, however it comes, leaves none. The variables of the machine are this
 process's own environment, where `enter.py` reads them; they are never written to a disk.
+
+PID 1 is in none of the machine's control groups: a machine that has used up its memory loses programs, and never the
+process that all of them hang on.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH123
 
 from __future__ import annotations
 
@@ -37,9 +39,6 @@ def main(_arguments: list[str]) -> int:
 
 
 def _start(config: dict[str, Any]) -> int:
-    for cgroup in config["cgroups"]:
-        with open(f"{cgroup}/cgroup.procs", "wb") as file:
-            file.write(b"0")
     if config["maps"]:
         userns.enter(*config["maps"])
     syscalls.unshare(syscalls.CLONE_NEWPID)
@@ -54,7 +53,9 @@ def _start(config: dict[str, Any]) -> int:
     records.write_run(config["machine"], child, config["record"], ready=False)
     os.write(go_writer, b"g")
     if os.read(ready_reader, 1) != b"r":
-        os.waitpid(child, 0)
+        _process, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            sys.stderr.write(f"its first process was killed by signal {os.WTERMSIG(status)}\n")
         return 1
     records.write_run(config["machine"], child, config["record"], ready=True)
     return 0

@@ -49,7 +49,6 @@ def start(
     config = {
         "machine": str(directory),
         "maps": maps,
-        "cgroups": run["cgroups"],
         "lower": str(tree),
         "hidden": list(hidden),
         "tmpfs": settings.tmpfs(spec) if facts["volatile"] else None,

@@ -62,4 +62,5 @@ def run(
     except OSError as error:
         raise EnvupError(failure, details=f"{argv[0]}: {error.strerror}") from error
     if done.returncode not in fine:
-        raise EnvupError(failure, details=done.stdout.decode(errors="replace").strip())
+        said = done.stdout.decode(errors="replace").strip()
+        raise EnvupError(failure, details=said or f"{argv[0]} ended with {done.returncode}")

@@ -11,7 +11,7 @@ from envup_chroot import cgroups, holding, records
 
 
 def resize(directory: Path, name: str, spec: MachineSpec, *, rootless: bool) -> None:
-    """Set the limits of `spec`, make groups that are missing and move every process of the machine into them, and lift
+    """Set the limits of `spec`, make groups that are missing and move every program of the machine into them, and lift
     limits that are no longer asked for. Errors: `EnvupError`."""
     run = holding.running(directory)
     if run is None:
@@ -21,7 +21,7 @@ def resize(directory: Path, name: str, spec: MachineSpec, *, rootless: bool) -> 
     if added := [group for group in groups if group not in run["cgroups"]]:
         run["cgroups"] += added
         records.replace(f"{directory}/{records.FILE}", json.dumps(run))
-        moved: set[int] = set()
+        moved = {run["pid"]}  # PID 1 stays outside, see `holder`
         while new := holding.members(run) - moved:  # until no process was born outside meanwhile
             cgroups.attach(added, new)
             moved |= new

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from provider_kit import Subject
 
+from envup.errors import EnvupError
 from envup.provider import Instance, Port, Resize, Resources
 
 pytestmark = pytest.mark.usefixtures("check_no_leak")
@@ -116,3 +117,22 @@ def test_checks_change_nothing(subject: Subject) -> None:
     subject.provider.check(subject.spec(resources=Resources(cpus=1, memory=MIB * 64, disk=MIB * 64, pids=10)))
     assert all(check.ok for check in subject.provider.doctor())
     assert sorted(str(path) for path in Path(subject.base).rglob("*")) == before
+
+
+def test_a_limit_that_cannot_be_set_leaves_the_machine_running(subject: Subject) -> None:
+    with limited(subject, memory=200 * MIB) as instance:
+        if instance is None or not isinstance(subject.provider, Resize):
+            return
+        eater = "perl -e '$x = q(a) x 60000000; open F, q(>), q(/tmp/eaten); sleep 300' >/dev/null 2>&1 &"
+        subject.shell(instance, f"{eater} until [ -e /tmp/eaten ]; do sleep 0.1; done")
+        with contextlib.suppress(EnvupError):
+            subject.provider.resize(instance, subject.spec("limited", resources=Resources(memory=20 * MIB)))
+        assert subject.state("limited") == "running"
+
+
+def test_a_machine_that_uses_up_its_memory_goes_on(subject: Subject) -> None:
+    with limited(subject, memory=64 * MIB) as instance:
+        if instance is None:
+            return
+        subject.run(instance, "dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=100")
+        assert subject.state("limited") == "running"

@@ -9,11 +9,11 @@ import pytest
 from fake_plugins import install, install_provider, manifest
 
 from envup.envfile import load as loading
-from envup.envfile.load import find
 from envup.errors import EnvfileError, UsageError
 from envup.home import Home
 from envup.model import Environment, ImageReference, MachineSpec, Mount, Port, Probe, Resources
 from envup.plugins import Host
+from envup.project import Project as Opened
 
 
 @pytest.fixture
@@ -327,21 +327,19 @@ def test_an_unknown_key_is_told_with_its_place_and_the_nearest_known_one(project
     )
 
 
-def test_the_nearest_parent_with_an_envfile_counts(tmp_path: Path) -> None:
+def test_the_nearest_parent_with_an_envfile_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ENVUP_FILE", raising=False)
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
     with pytest.raises(UsageError, match="no Envfile") as caught:
-        find(inner)
+        Opened.open(start=inner)
     assert "env new" in caught.value.hint
-    (tmp_path / "a" / "Envfile.yml").touch()
-    assert find(inner) == tmp_path / "a" / "Envfile.yml"
-    (tmp_path / "a" / "Envfile").touch()
-    assert find(inner) == tmp_path / "a" / "Envfile"
-    (inner / "Envfile.yaml").touch()
-    assert find(inner) == inner / "Envfile.yaml"
-    assert find(inner, Path("../Envfile")).samefile(tmp_path / "a" / "Envfile")
+    for directory, name in (("a", "Envfile.yml"), ("a", "Envfile"), ("a/b", "Envfile.yaml")):
+        (tmp_path / directory / name).touch()
+        assert Opened.open(start=inner).file == tmp_path / directory / name
+    assert Opened.open(tmp_path / "a" / "Envfile", start=inner).file == tmp_path / "a" / "Envfile"
     with pytest.raises(UsageError, match="other"):
-        find(inner, Path("other"))
+        Opened.open(inner / "other")
 
 
 def test_a_missing_envfile_is_a_mistake_of_usage(tmp_path: Path, host: Host) -> None:

@@ -51,7 +51,7 @@ def _row(machine: Mapping[str, Any]) -> list[str]:
         machine["provider"],
         machine["state"] + (" (orphan)" if machine["orphan"] else ""),
         machine["image"].removeprefix("sha256:")[:_DIGEST],
-        ("yes" if machine["provisioned"] else "no") if there else "",
+        _provisioned(machine) if there else "",
         ", ".join(machine["drift"]),
         ", ".join(map(forward, machine["ports"])),
     )
@@ -62,3 +62,8 @@ def forward(port: Mapping[str, Any]) -> str:
     """A forwarded port for a reader: `127.0.0.1:8080->80/tcp`."""
     host = f"[{port['host']}]" if ":" in port["host"] else port["host"]
     return f"{host}:{port['port']}->{port['machine_port']}/{port['protocol']}"
+
+
+def _provisioned(machine: Mapping[str, Any]) -> str:
+    """Nothing where there is no declaration to hold the machine against."""
+    return "" if machine["provisioned"] is None else "yes" if machine["provisioned"] else "no"

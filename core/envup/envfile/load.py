@@ -1,4 +1,4 @@
-"""Finding and loading an Envfile: the way into this package.
+"""Loading an Envfile: the way into this package.
 
 An Envfile that was loaded before comes from the cache, and then neither YAML nor JSON schema is imported.
 """
@@ -14,29 +14,10 @@ from envup.envfile.build import build
 from envup.envfile.cache import Cache
 from envup.envfile.interpolate import Variables, resolved
 from envup.envfile.source import read
-from envup.errors import UsageError
 
 if TYPE_CHECKING:
     from envup.model import Environment
     from envup.plugins import Host
-
-NAMES = ("Envfile", "Envfile.yaml", "Envfile.yml")
-
-
-def find(start: Path, file: Path | None = None) -> Path:
-    """The Envfile that counts in `start`: `file` if it is given, else the first of `NAMES` there or in the nearest
-    parent. Absolute. Errors: `UsageError` when there is none."""
-    start = start.absolute()
-    if file is not None:
-        found = start / file
-        if found.is_file():
-            return found
-        raise UsageError(f"there is no Envfile {file}", hint="run: env new")
-    for directory in (start, *start.parents):
-        for name in NAMES:
-            if (directory / name).is_file():
-                return directory / name
-    raise UsageError(f"there is no Envfile in {start} or above it", hint="run: env new")
 
 
 def load(

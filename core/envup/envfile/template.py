@@ -30,7 +30,7 @@ image: {image}
 # mounts: [".:/workspace"]
 
 # Host port : machine port.
-# ports: ["127.0.0.1:8080:80"]
+# ports: ["8080:8080"]
 
 # Steps run once, in order; after a failure `env up` goes on with the failed one.
 # provision:
@@ -68,7 +68,7 @@ def write_new(
 ) -> Path:
     """Write `Envfile` into `directory` and return its path. Errors: `UsageError` when there is one of any of its names,
     which stays as it is; `EnvupError` when it cannot be written."""
-    from envup.envfile.load import NAMES
+    from envup.envfile import NAMES
 
     for known in NAMES:
         if os.path.lexists(directory / known):
