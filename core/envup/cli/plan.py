@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from envup.cli.answer import print_json, print_lines, style_of
 from envup.cli.opening import project_of
 from envup.cli.options import MACHINES, Arguments, Option
+from envup.cli.up import wish_of
 from envup.engine import Engine
 from envup.plan import Action, Plan
-from envup.planner import Wish
 from envup.report.style import Style
 from envup.report.text import clean, table
 
@@ -28,14 +28,8 @@ PENDING = 3
 
 def run(arguments: Arguments) -> int:
     """Print the plan."""
-    wish = Wish(
-        machines=tuple(arguments.machine),
-        provision=not arguments.no_provision,
-        recreate=arguments.recreate,
-        remove_orphans=arguments.remove_orphans,
-    )
     project = project_of(arguments)
-    plan = Engine(project).plan_up(wish, provider=arguments.provider)
+    plan = Engine(project).plan_up(wish_of(arguments), provider=arguments.provider)
     if arguments.json:
         print_json(plan.as_json())
     elif not arguments.quiet:

@@ -17,16 +17,21 @@ ARGUMENTS = (MACHINES,)
 
 def run(arguments: Arguments) -> int:
     """Bring machines up, with those they depend on."""
-    wish = Wish(
-        machines=tuple(arguments.machine),
-        provision=not arguments.no_provision,
-        recreate=arguments.recreate,
-        remove_orphans=arguments.remove_orphans,
-    )
+    wish = wish_of(arguments)
     return act(
         arguments,
         lambda engine: engine.plan_up(wish, provider=arguments.provider),
         make=True,
         asks=lambda plan: () if arguments.recreate else plan.asks,
         idle="everything is as the Envfile says",
+    )
+
+
+def wish_of(arguments: Arguments) -> Wish:
+    """What the options of `up`, which are those of `plan` as well, ask for."""
+    return Wish(
+        machines=tuple(arguments.machine),
+        provision=not arguments.no_provision,
+        recreate=arguments.recreate,
+        remove_orphans=arguments.remove_orphans,
     )
