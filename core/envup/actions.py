@@ -12,7 +12,7 @@ from envup import children, content
 from envup import spec as specs
 from envup.changes import once
 from envup.errors import EnvupError
-from envup.events import Emit
+from envup.events import Emit, Event
 from envup.image import Image
 from envup.images.store import Store
 from envup.machine import Machine
@@ -21,10 +21,11 @@ from envup.observe import Observed
 from envup.plan import Action
 from envup.plugins import Host
 from envup.probe import wait_until_ready
-from envup.provider import Instance, Provider, Resize, Suspend
+from envup.provider import Instance, OwnImages, Provider, Resize, Suspend
 from envup.provisioner import StepContext, StepFailed
 from envup.state.identity import Identity
 from envup.state.records import MachineRecord, State, StepRecord
+from envup.value import replace
 
 FORMAT = "1"
 """Value of the label `envup.format`."""
@@ -63,6 +64,7 @@ class Actions:
             "create": self._create,
             "start": self._start,
             "stop": self._stop,
+            "suspend": self._suspend,
             "resume": self._resume,
             "update": self._update,
             "destroy": self._destroy,
@@ -73,8 +75,8 @@ class Actions:
         verbs[action.verb](action)
 
     def _image(self, action: Action) -> None:
-        self._made[action.machine] = self._images.ensure(
-            self._spec(action).image, self._emit, action=action.id, machine=action.machine
+        self._made[action.machine] = obtain(
+            self._providers(action.provider), self._images, self._spec(action), self._emit, action=action.id
         )
 
     def _create(self, action: Action) -> None:
@@ -93,7 +95,7 @@ class Actions:
                 f"machine '{spec.name}' appeared meanwhile", hint="look at `env status`; then `env up` again"
             )
         try:
-            instance = provider.create(spec, image, labels)
+            instance = provider.create(_with_variables(spec, image), image, labels)
         except EnvupError as error:
             self._undo(provider, spec.name, error)
             raise
@@ -115,17 +117,24 @@ class Actions:
             self._state.end(entry, "done")
 
     def _start(self, action: Action) -> None:
-        instance = self._providers(action.provider).start(self._instances[action.machine], self._spec(action))
-        self._remember(action, instance)
+        provider, instance = self._providers(action.provider), self._instances[action.machine]
+        image = self._images.get(instance.labels.get("envup.image", ""))
+        self._remember(action, provider.start(instance, _with_variables(self._spec(action), image)))
 
     def _stop(self, action: Action) -> None:
         self._providers(action.provider).stop(self._instances[action.machine], grace=self._grace)
 
+    def _suspend(self, action: Action) -> None:
+        self._freezer(action).suspend(self._instances[action.machine])
+
     def _resume(self, action: Action) -> None:
+        self._freezer(action).resume(self._instances[action.machine])
+
+    def _freezer(self, action: Action) -> Suspend:
         provider = self._providers(action.provider)
         if not isinstance(provider, Suspend):
-            raise EnvupError(f"provider {provider.name} reports a suspended machine and cannot resume it")
-        provider.resume(self._instances[action.machine])
+            raise EnvupError(f"provider {provider.name} cannot suspend and resume machines")
+        return provider
 
     def _update(self, action: Action) -> None:
         provider, instance = self._providers(action.provider), self._instances[action.machine]
@@ -229,3 +238,23 @@ class Actions:
     @property
     def _directory(self) -> Path:
         return self._environment.directory if self._environment else self._identity.directory
+
+
+def obtain(
+    provider: Provider | None, store: Store, spec: MachineSpec, emit: Emit, *, action: str, refresh: bool = False
+) -> Image:
+    """The image of a machine: from its provider where that gets images of this source itself, else from the store."""
+    if isinstance(provider, OwnImages) and spec.image.source in provider.sources:
+
+        def stamped(event: Event) -> None:
+            emit(replace(event, action=action, machine=spec.name))
+
+        return provider.obtain(spec.image, stamped, refresh=refresh)
+    return store.ensure(spec.image, emit, action=action, machine=spec.name, refresh=refresh)
+
+
+def _with_variables(spec: MachineSpec, image: Image | None) -> MachineSpec:
+    """The declaration with the variables of its image, over which its own win."""
+    if image is None or not image.environment:
+        return spec
+    return replace(spec, environment={**image.environment, **spec.environment})

@@ -58,7 +58,8 @@ class Engine:
         return plan
 
     def plan_down(self, machines: Sequence[str], verb: str) -> Plan:
-        """What stops or destroys (`verb`) the machines that there are; the Envfile may be broken or gone."""
+        """What `stop`, `suspend`, `resume` or `destroy` (`verb`) does to the machines that there are; the Envfile may be
+        broken or gone. Errors: `RefusedError` where a provider cannot suspend."""
         try:
             environment = self.project.environment() if self.project.file else None
         except UsageError:
@@ -68,10 +69,25 @@ class Engine:
         self._require_known(machines, [*declared, *known.observed.machines])
         name = environment.name if environment else self.project.directory.name
         self._environment = environment
+        if verb == "resume":
+            return planner.plan_resume(environment, name, known, machines)
         plan = planner.plan_down(environment, name, known, machines, verb)
+        if verb == "suspend":
+            self._require_suspend(plan)
         if verb == "destroy" and not plan.changes:
             self._settle_what_is_gone(known, everything=not machines)
         return plan
+
+    def _require_suspend(self, plan: Plan) -> None:
+        from envup.provider import Suspend
+
+        for action in plan.actions:
+            if not self._can(action.provider, "suspend"):
+                able = [one.name for one, _ in self.project.examine_providers() if one and isinstance(one, Suspend)]
+                raise RefusedError(
+                    f"machine '{action.machine}': provider {action.provider} cannot suspend machines",
+                    hint=f"these providers can: {', '.join(able)}" if able else "no installed provider can",
+                )
 
     def apply(self, plan: Plan, *, grace: float = 10.0) -> Report:
         """Carry out a plan of this engine. Emits events; handles signals; returns what came of it."""

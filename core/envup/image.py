@@ -11,16 +11,25 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from envup.events import Emit
-from envup.value import Value
+from envup.value import NOTHING, Value
 
 
 class Image(Value):
-    """An image in the store. `archive` is the hub form, or None for the one image that has none: `host`, whose
-    `digest` is `host`. `architecture` is Debian's name of it (`amd64`, `i386`, `arm64`) or empty when not known."""
+    """A root file system to make machines from. `archive` is the hub form. It is None for the image `host`, whose
+    `digest` is `host`, and for one that its provider keeps itself (`OwnImages`). `architecture` is Debian's name of it
+    (`amd64`, `i386`, `arm64`) or empty when not known; `environment` holds the variables that the image declares."""
 
     digest: str
     archive: Path | None
     architecture: str = ""
+    environment: Mapping[str, str] = NOTHING
+
+
+class Fetched(Value):
+    """What a source learned of the image that it wrote; see `Image`."""
+
+    architecture: str = ""
+    environment: Mapping[str, str] = NOTHING
 
 
 class FetchContext(Value):
@@ -42,9 +51,9 @@ class ImageSource(ABC):
         return {}
 
     @abstractmethod
-    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> str:
-        """Write the hub form to `archive` and return its architecture, or an empty string. On failure nothing that it
-        leaves behind is used. Errors: `EnvupError` with a remedy when a tool is missing, the network refuses, or
+    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
+        """Write the hub form to `archive` and return what is known of it. On failure nothing that it leaves behind is
+        used. Errors: `EnvupError` with a remedy when a tool is missing, the network refuses, or
         content does not fit its checksum."""
 
 

@@ -88,8 +88,9 @@ def plan_provision(environment: Environment, known: Knowledge, machines: Sequenc
 
 
 def plan_down(environment: Environment | None, name: str, known: Knowledge, machines: Sequence[str], verb: str) -> Plan:
-    """Stop or destroy what is observed, dependents first. `environment` None: the Envfile is broken or gone."""
-    verb_states = {"stop": ("running", "suspended"), "destroy": None}[verb]
+    """Stop, suspend or destroy what is observed, dependents first. `environment` None: the Envfile is broken or
+    gone."""
+    verb_states = {"stop": ("running", "suspended"), "suspend": ("running",), "destroy": None}[verb]
     chosen = {
         machine: seen
         for machine, seen in known.observed.machines.items()
@@ -114,6 +115,23 @@ def plan_down(environment: Environment | None, name: str, known: Knowledge, mach
             _leftover(seen) for seen in known.observed.strays if not machines or seen.instance.machine in machines
         ]
     return Plan(name, known.environment, in_order(actions))
+
+
+def plan_resume(environment: Environment | None, name: str, known: Knowledge, machines: Sequence[str]) -> Plan:
+    """Resume what is suspended, those that others depend on first."""
+    order = [spec.name for spec in environment.machines] if environment else sorted(known.observed.machines)
+    chosen = {
+        machine: seen
+        for machine, seen in known.observed.machines.items()
+        if (not machines or machine in machines) and seen.instance.state == "suspended"
+    }
+    actions = [
+        Action(action_id(machine, "resume"), machine, "resume", chosen[machine].provider, "was asked for")
+        for machine in dict.fromkeys((*order, *chosen))
+        if machine in chosen
+    ]
+    ordered = _ordered_by_dependencies(environment, actions, probe=False) if environment else actions
+    return Plan(name, known.environment, in_order(ordered))
 
 
 def _with_dependencies(environment: Environment, machines: Sequence[str]) -> frozenset[str]:
@@ -206,7 +224,7 @@ class _Machine:
         state, level = seen.instance.state, change.level
         if level == "live" and not self.known.can(seen.provider, "resize") and _needs_backend(change):
             level = "restart"
-        if state == "running" and (level == "restart" or self.wish.restart):
+        if state in ("running", "suspended") and (level == "restart" or self.wish.restart):
             self._add("stop", seen.provider, change.cause or "was asked for", "restart")
             self._add("start", seen.provider, change.cause or "was asked for", "restart")
             return True

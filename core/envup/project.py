@@ -6,7 +6,7 @@ Everything is opened when it is first asked for, so that a verb pays for what it
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -129,16 +129,15 @@ class Project:
         """Every installed provider that loads and lacks nothing on this host, lightest isolation first."""
         return [provider for provider, problems in self.examine_providers() if provider and not problems]
 
-    def examine_providers(self) -> list[tuple[Provider | None, tuple[str, ...]]]:
-        """Each installed provider, None if it does not load, with what it lacks."""
-        found: list[tuple[Provider | None, tuple[str, ...]]] = []
+    def examine_providers(self) -> Iterator[tuple[Provider | None, tuple[str, ...]]]:
+        """Each installed provider, None if it does not load, with what it lacks; the lightest isolation first, and no
+        further than the caller asks."""
         for name in self.plugins.providers():
             try:
                 provider = self.provider(name)
-                found.append((provider, lacks(provider)))
+                yield provider, lacks(provider)
             except EnvupError as error:
-                found.append((None, (f"{name}: {error.brief}",)))
-        return found
+                yield None, (f"{name}: {error.brief}",)
 
     def observe(self, environment: Environment | None = None) -> Observed:
         """What the backends say of this environment: those recorded, those that `environment` names, and where neither

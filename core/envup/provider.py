@@ -20,18 +20,20 @@ from typing import Any, BinaryIO, ClassVar
 
 from envup.events import Emit
 from envup.image import Image
-from envup.model import MachineSpec, Mount, Port, Resources
+from envup.model import ImageReference, MachineSpec, Mount, Port, Resources
 from envup.value import NOTHING, Value
 
 __all__ = [
     "API",
     "Check",
     "Command",
+    "Console",
     "HostCommand",
     "ImageForms",
     "Instance",
     "MachineSpec",
     "Mount",
+    "OwnImages",
     "Port",
     "Provider",
     "ProviderContext",
@@ -157,8 +159,8 @@ class Provider(ABC):
 
     @abstractmethod
     def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
-        """End every process of the machine: asked politely, then after `grace` seconds killed. Does nothing when it
-        does not run."""
+        """End every process of the machine: asked politely, then after `grace` seconds killed. Legal in every state;
+        does nothing when it does not run."""
 
     @abstractmethod
     def destroy(self, instance: Instance) -> None:
@@ -181,10 +183,6 @@ class Provider(ABC):
         """Write `path` as a tar stream whose names begin with its last part; a missing path is an error. A symbolic
         link is packed as a link. `archive` has a file descriptor. Legal in `running`."""
 
-    def console(self, instance: Instance) -> Path | None:
-        """The file that the machine's console is logged to, if there is one."""
-        return None
-
 
 class Resize(ABC):
     """Ability: limits of a running machine change without a restart."""
@@ -204,6 +202,27 @@ class Suspend(ABC):
     @abstractmethod
     def resume(self, instance: Instance) -> None:
         """`suspended` to `running`; does nothing when running."""
+
+
+class Console(ABC):
+    """Ability: what the machine's console, or its first program, says is kept."""
+
+    @abstractmethod
+    def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
+        """The host command that prints all of it, and with `follow` goes on as more is said, until it is ended. Legal
+        in every state but `broken`."""
+
+
+class OwnImages(ABC):
+    """Ability: the provider gets images of some sources by itself and needs no hub form of them."""
+
+    sources: ClassVar[frozenset[str]]
+    """Names of those sources."""
+
+    @abstractmethod
+    def obtain(self, reference: ImageReference, emit: Emit, *, refresh: bool = False) -> Image:
+        """The image that `reference` stands for, fetched first where the backend lacks it or `refresh` asks for it
+        anew; its `digest` is what `create` knows it by. Errors: `EnvupError` with a remedy."""
 
 
 class ImageForms(ABC):

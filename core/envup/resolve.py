@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from envup import spec as specs
 from envup.errors import RefusedError
@@ -12,11 +12,12 @@ from envup.state.identity import Identity
 from envup.state.records import Records
 from envup.value import replace
 
-Examined = Sequence[tuple[Provider | None, tuple[str, ...]]]
+Examined = Iterator[tuple[Provider | None, tuple[str, ...]]]
 
 
 class Resolver:
-    """Settles providers. `examine` gives all installed providers with what each lacks, asked at most once."""
+    """Settles providers. `examine` gives the installed providers one by one with what each lacks; none is examined
+    twice, nor before it is needed."""
 
     def __init__(
         self,
@@ -26,7 +27,8 @@ class Resolver:
         examine: Callable[[], Examined],
     ) -> None:
         self._identity, self._records, self._provider, self._examine = identity, records, provider, examine
-        self._examined: Examined | None = None
+        self._examined: list[tuple[Provider | None, tuple[str, ...]]] = []
+        self._unexamined: Examined | None = None
 
     def settle(self, environment: Environment) -> Environment:
         """The same environment with no machine left on `auto`, none on a provider that cannot honour it.
@@ -86,6 +88,8 @@ class Resolver:
         return provider.check(replace(spec, provider=provider.name))
 
     def _all(self) -> Examined:
-        if self._examined is None:
-            self._examined = self._examine()
-        return self._examined
+        yield from self._examined
+        self._unexamined = self._unexamined or self._examine()
+        for found in self._unexamined:
+            self._examined.append(found)
+            yield found

@@ -106,7 +106,7 @@ def tool(programs: Path, name: str, body: str) -> None:
 def fetch(tmp_path: Path, events: list[Event] | None = None, **options: object) -> str:
     (tmp_path / "work").mkdir(exist_ok=True)
     context = FetchContext(tmp_path / "work", events.append if events is not None else silent)
-    return Debootstrap().fetch({"suite": "bookworm", **options}, tmp_path / "out.tar", context)
+    return Debootstrap().fetch({"suite": "bookworm", **options}, tmp_path / "out.tar", context).architecture
 
 
 def as_root(monkeypatch: pytest.MonkeyPatch, *, root: bool) -> None:

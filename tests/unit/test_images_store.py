@@ -21,7 +21,7 @@ import pytest
 from envup.errors import EnvupError
 from envup.events import Event, silent
 from envup.home import Home
-from envup.image import FetchContext, ImageSource
+from envup.image import FetchContext, Fetched, ImageSource
 from envup.images.store import Store
 from envup.model import ImageReference
 
@@ -39,7 +39,7 @@ class Fake(ImageSource):
     def _missing(self) -> Mapping[str, Any]:
         raise EnvupError("the file of the image is missing")
 
-    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> str:
+    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
         Fake.fetched.append(options["content"])
         context.emit(Event("output", text="working\n"))
         (context.work / "scratch").write_text("x")
@@ -50,7 +50,7 @@ class Fake(ImageSource):
             made.addfile(member, io.BytesIO(content))
         if Fake.hook:
             Fake.hook(archive)
-        return "i386"
+        return Fetched("i386", {"FROM": "image"})
 
 
 class Host:

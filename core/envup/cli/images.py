@@ -14,7 +14,10 @@ from envup.errors import UsageError
 from envup.report.text import clean, duration, size, table
 
 if TYPE_CHECKING:
+    from envup.events import Emit
+    from envup.image import Image
     from envup.images.store import StoredImage
+    from envup.model import MachineSpec
     from envup.project import Project
 
 OPTIONS = (Option("--refresh", "build: fetch again what is in the store already"),)
@@ -76,17 +79,19 @@ def _build(arguments: Arguments) -> int:
         specs = [spec for spec in environment.machines if not arguments.name or spec.name in arguments.name]
         if unknown := set(arguments.name) - {spec.name for spec in specs}:
             raise UsageError(f"there is no machine '{min(unknown)}'")
-        references = {repr(spec.image): (spec.name, spec.image) for spec in specs}
-        built = {
-            name: project.images.ensure(
-                image, report.emit, action=f"{name}/image", machine=name, refresh=arguments.refresh
-            )
-            for name, image in references.values()
-        }
+        different = {(spec.provider, repr(spec.image)): spec for spec in specs}
+        built = {spec.name: _obtain(project, spec, report.emit, arguments.refresh) for spec in different.values()}
         for name, image in built.items():
             report.say(f"{name}: {image.digest}")
         report.result(ok=True, images={name: image.digest for name, image in built.items()})
     return 0
+
+
+def _obtain(project: Project, spec: MachineSpec, emit: Emit, refresh: bool) -> Image:
+    from envup.actions import obtain
+
+    provider = None if spec.provider == "auto" else project.provider(spec.provider)
+    return obtain(provider, project.images, spec, emit, action=f"{spec.name}/image", refresh=refresh)
 
 
 def _remove(arguments: Arguments) -> int:

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from envup.files import write_atomically
@@ -19,7 +20,8 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Entry(NamedTuple):
-    """One reference in the index. Times are seconds since the epoch; `size` is bytes."""
+    """One reference in the index. Times are seconds since the epoch; `size` is bytes; `environment` holds the variables
+    that the image declares."""
 
     source: str
     options: Mapping[str, Any]
@@ -28,6 +30,7 @@ class Entry(NamedTuple):
     size: int
     created: float
     last_used: float
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 def key_of(reference: ImageReference, distinction: Mapping[str, Any]) -> str:
@@ -49,7 +52,8 @@ class Index:
 
     def write(self, key: str, entry: Entry) -> None:
         """Put an entry in the place of what is there. Errors: `OSError`."""
-        facts = {name: value for name, value in entry._asdict().items() if name != "last_used"}
+        facts = {name: value for name, value in entry._asdict().items() if name not in ("last_used", "environment")}
+        facts["environment"] = dict(entry.environment)
         write_atomically(self._path(key), json.dumps(facts, default=str).encode(), mode=0o600)
 
     def touch(self, key: str) -> None:

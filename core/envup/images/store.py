@@ -112,8 +112,8 @@ class Store:
         blob = self._blob(digest)
         if not blob.is_file():
             return None
-        known = (entry.architecture for _, entry in self._index.entries() if entry and entry.digest == digest)
-        return Image(digest, blob, next(known, ""))
+        known = [entry for _, entry in self._index.entries() if entry and entry.digest == digest]
+        return _image(known[0], blob) if known else Image(digest, blob)
 
     def list(self) -> tuple[StoredImage, ...]:
         """Every image in the store, the latest used first, those without a reference too."""
@@ -161,7 +161,7 @@ class Store:
             whole = blob.stat().st_size == entry.size
         except FileNotFoundError:
             return None
-        return Image(entry.digest, blob, entry.architecture) if whole else None
+        return _image(entry, blob) if whole else None
 
     def _use(self, key: str) -> Image | None:
         """The image if it is there, kept from being freed from now on."""
@@ -183,14 +183,14 @@ class Store:
         archive, scratch = work / "image.tar", work / "work"
         scratch.mkdir(mode=0o711)
         source = self._host.image_source(reference.source)()
-        architecture = source.fetch(reference.options, archive, FetchContext(scratch, emit))
+        fetched = source.fetch(reference.options, archive, FetchContext(scratch, emit))
         emit(Event("progress", text="checking the image"))
         contents = archives.inspect(archive)
         digest, size = _seal(archive)
         now = time.time()
-        entry = Entry(
-            reference.source, dict(reference.options), digest, architecture or contents.architecture, size, now, now
-        )
+        architecture = fetched.architecture or contents.architecture
+        options, environment = dict(reference.options), fetched.environment
+        entry = Entry(reference.source, options, digest, architecture, size, now, now, environment)
         blob = self._blob(digest)
         with locks.exclusive(self._root / "locks" / "store"):
             if not (blob.exists() and blob.stat().st_size == size):
@@ -226,6 +226,10 @@ class Store:
 
     def _blobs(self) -> tuple[Path, ...]:
         return tuple((self._root / "blobs" / "sha256").glob("*.tar"))
+
+
+def _image(entry: Entry, blob: Path) -> Image:
+    return Image(entry.digest, blob, entry.architecture, entry.environment)
 
 
 def _seal(archive: Path) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from envup.errors import EnvupError
 from envup.events import Event
-from envup.image import FetchContext, ImageSource
+from envup.image import FetchContext, Fetched, ImageSource
 from envup.images import subordinate, tools
 from envup.value import Value
 
@@ -56,7 +56,7 @@ class Debootstrap(ImageSource):
         """The architecture, which is the host's by default."""
         return {"architecture": options.get("architecture") or native_architecture()}
 
-    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> str:
+    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
         recipe = _recipe(options)
         tool = _tool(recipe)
         text = f"building {recipe.distribution}/{recipe.suite} ({recipe.architecture}) with {Path(tool).name}"
@@ -73,7 +73,7 @@ class Debootstrap(ImageSource):
             raise EnvupError(
                 f"cannot build {recipe.distribution}/{recipe.suite}: {error.brief}", details=error.details, hint=hint
             ) from error
-        return recipe.architecture
+        return Fetched(recipe.architecture)
 
 
 def native_architecture() -> str:

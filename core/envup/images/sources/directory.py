@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from envup.errors import EnvupError
-from envup.image import FetchContext, ImageSource
+from envup.image import FetchContext, Fetched, ImageSource
 from envup.images import tools
 
 _PACK = (
@@ -41,7 +41,7 @@ class Directory(ImageSource):
         except OSError as error:
             raise EnvupError(f"image directory {root}: cannot read {error.filename}: {error.strerror}") from error
 
-    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> str:
+    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
         root = _root(options)
         try:
             pack(root, archive, context)
@@ -49,7 +49,7 @@ class Directory(ImageSource):
             raise EnvupError(
                 f"cannot pack the image directory {root}", details=error.details, hint=error.hint
             ) from error
-        return ""
+        return Fetched()
 
 
 def pack(root: Path, archive: Path, context: FetchContext, exclude: tuple[str, ...] = ()) -> None:

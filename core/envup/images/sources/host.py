@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from envup.errors import EnvupError
-from envup.image import FetchContext, ImageSource
+from envup.image import FetchContext, Fetched, ImageSource
 
 
 class Host(ImageSource):
@@ -15,5 +15,5 @@ class Host(ImageSource):
 
     name = "host"
 
-    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> str:  # noqa: ARG002
+    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:  # noqa: ARG002
         raise EnvupError("the image 'host' has no archive", hint="use a provider that can show the host itself: chroot")

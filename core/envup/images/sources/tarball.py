@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from envup.errors import EnvupError
-from envup.image import FetchContext, ImageSource
+from envup.image import FetchContext, Fetched, ImageSource
 from envup.images.compression import expand
 
 
@@ -28,7 +28,7 @@ class Tarball(ImageSource):
             raise EnvupError(f"image tarball {path}: {error.strerror}") from error
         return {"file": [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]}
 
-    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> str:
+    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
         location, wanted = str(options["tarball"]), str(options.get("sha256") or "").lower().removeprefix("sha256:")
         if _is_url(location):
             from envup.images.download import download
@@ -47,7 +47,7 @@ class Tarball(ImageSource):
                 hint="if the file was changed on purpose, write its new sha256 into the Envfile",
             )
         expand(path, archive)
-        return ""
+        return Fetched()
 
 
 def _is_url(location: str) -> bool:
