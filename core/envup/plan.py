@@ -8,7 +8,7 @@ from typing import Any
 
 from envup.value import Value
 
-VERBS = ("image", "destroy", "create", "stop", "start", "resume", "update", "provision", "ready", "forget")
+VERBS = ("image", "destroy", "create", "stop", "start", "suspend", "resume", "update", "provision", "ready", "forget")
 """What an action can do, in the order in which one machine passes through them."""
 
 

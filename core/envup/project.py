@@ -191,7 +191,8 @@ class Project:
         if not found:
             raise TransportError(f"machine '{name}' does not exist", hint=f"`env up {name}` makes it")
         if found[0].state != "running":
-            raise TransportError(f"machine '{name}' is {found[0].state}", hint=f"`env up {name}` starts it")
+            verb, does = ("resume", "wakes") if found[0].state == "suspended" else ("up", "starts")
+            raise TransportError(f"machine '{name}' is {found[0].state}", hint=f"`env {verb} {name}` {does} it")
         return Located(name, provider, found[0], user)
 
     def _named(self, machine: str | None, known: Sequence[str]) -> str:

@@ -13,10 +13,10 @@ import pluggy
 
 from envup.errors import EnvupError
 from envup.image import Image
-from envup.provider import Check, Command, HostCommand, Instance, MachineSpec, Provider
+from envup.provider import Check, Command, Console, HostCommand, Instance, MachineSpec, Provider, Suspend
 
 
-class Pretend(Provider):
+class Pretend(Provider, Suspend, Console):
     """Keeps each machine's labels and state in a file of its data directory."""
 
     name = "pretend"
@@ -58,6 +58,16 @@ class Pretend(Provider):
     def fetch(self, instance: Instance, path: str, archive: BinaryIO) -> None:
         parent, name = Path(path).parent, Path(path).name
         subprocess.run(["tar", "--create", "--directory", parent, "--", name], stdout=archive, check=True)
+
+    def suspend(self, instance: Instance) -> None:
+        self._write(Instance(instance.id, "suspended", instance.labels))
+
+    def resume(self, instance: Instance) -> None:
+        self._write(Instance(instance.id, "running", instance.labels))
+
+    def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
+        line = f"echo {instance.machine} booted" + "; exec sleep 1000" * follow
+        return HostCommand(("sh", "-c", line))
 
     def _path(self, instance: Instance) -> Path:
         return self.context.data / f"{instance.labels['envup.environment']}-{instance.machine}.json"

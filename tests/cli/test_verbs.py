@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,56 @@ def test_logs_tell_what_steps_said_and_the_last_run_alone(shop: Shop) -> None:
     assert shop.run("logs", "web", "--last").stdout.count("\nhello\n") == 1
 
 
+def test_logs_show_the_console_of_machines_too(shop: Shop) -> None:
+    shop.run("up")
+    assert shop.run("logs", "db").stdout == "db booted\n"
+    assert "==> web console <==\nweb booted\n" in shop.run("logs").stdout
+
+
+def test_following_several_logs_names_each_before_its_lines(shop: Shop) -> None:
+    shop.run("up")
+    with subprocess.Popen(
+        [ENVUP, "logs", "-f"], cwd=shop.directory, env=shop.environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        awaited = {"db console| db booted\n", "web console| web booted\n", "web steps| hello\n"}
+        while awaited:
+            awaited.discard(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+
+
+def test_suspended_machines_are_resumed_by_either_verb(shop: Shop) -> None:
+    shop.run("up")
+    assert shop.run("suspend", "web").returncode == 0
+    assert {one["name"]: one["state"] for one in shop.json("status")["machines"]} == {
+        "db": "running",
+        "web": "suspended",
+    }
+    refused = shop.run("exec", "web", "--", "true")
+    assert refused.returncode == 125
+    assert "`env resume web`" in refused.stderr
+    assert shop.run("resume").returncode == 0
+    assert shop.run("exec", "web", "--", "true").returncode == 0
+    shop.run("suspend")
+    assert [event["action"] for event in shop.events("up") if event["event"] == "finished"] == [
+        "db/resume",
+        "web/resume",
+    ]
+    assert "nothing is suspended" in shop.run("resume").stdout
+
+
+def test_a_provider_that_cannot_suspend_is_told_before_anything_is_done(shop: Shop) -> None:
+    shop.write("name: shop\nimage: host\nprovider: chroot\nmounts: []\n")
+    assert shop.run("up").returncode == 0, "needs root"
+    try:
+        refused = shop.run("suspend")
+        assert refused.returncode == 2
+        assert "provider chroot cannot suspend machines" in refused.stderr
+    finally:
+        shop.run("destroy", "--yes")
+
+
 def test_logs_without_a_log_say_so(shop: Shop) -> None:
     result = shop.run("logs")
     assert result.returncode == 1
@@ -94,8 +145,9 @@ def test_following_a_log_shows_it_until_it_is_ended(shop: Shop) -> None:
         [ENVUP, "logs", "web", "-f"], cwd=shop.directory, env=shop.environment, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert any(line == "hello\n" for line in process.stdout)
+        assert any(line == "web steps| hello\n" for line in process.stdout)
         process.terminate()
+        assert process.stdout.read() == "", "what it started is gone too"
 
 
 def test_list_shows_environments_of_all_directories_and_which_are_gone(shop: Shop, tmp_path: Path) -> None:

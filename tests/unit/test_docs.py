@@ -15,7 +15,7 @@ from envup.envfile.load import load
 from envup.home import Home
 from envup.plan import VERBS as ACTIONS
 from envup.plugins import Host
-from envup.provider import ImageForms, Provider, Resize, Suspend
+from envup.provider import Console, ImageForms, OwnImages, Provider, Resize, Suspend
 from envup.shim import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def test_every_key_of_the_debootstrap_image_is_documented(key: str) -> None:
 )
 def test_every_option_of_a_plugin_in_the_box_is_documented(plugin: Path) -> None:
     schema = json.loads(plugin.read_text())
-    told = page("envfile.md") + page("chroot.md")
+    told = "".join(page(name) for name in ("envfile.md", "chroot.md", "docker.md", "lxc.md"))
     options = [name for form in (schema, *schema.get("oneOf", ())) for name in form.get("properties", ())]
     assert options
     assert [name for name in options if not re.search(rf"\b{name}\b", told)] == []
@@ -70,7 +70,7 @@ def test_every_hook_is_documented() -> None:
     assert [hook for hook in hooks if f"`{hook}" not in page("plugins.md")] == []
 
 
-@pytest.mark.parametrize("contract", [Provider, Resize, Suspend, ImageForms])
+@pytest.mark.parametrize("contract", [Provider, Resize, Suspend, Console, ImageForms, OwnImages])
 def test_every_method_that_a_provider_writes_is_documented(contract: type) -> None:
     methods = contract.__abstractmethods__  # type: ignore[attr-defined]
     assert methods

@@ -8,7 +8,7 @@ from factory import environment, knowledge, machine, seen, step
 from envup.model import Probe, Resources, Step
 from envup.observe import Observed
 from envup.plan import Plan
-from envup.planner import Wish, plan_down, plan_provision, plan_up
+from envup.planner import Wish, plan_down, plan_provision, plan_resume, plan_up
 from envup.value import replace
 
 
@@ -271,3 +271,25 @@ def test_provision_runs_all_steps_but_never_or_only_the_named_one() -> None:
 def test_restart_stops_and_starts_what_runs() -> None:
     web = machine()
     assert ids(plan_up(environment(web), knowledge(web), Wish(restart=True))) == ["web/stop", "web/start"]
+
+
+def test_suspend_takes_what_runs_dependents_first_and_resume_goes_the_other_way() -> None:
+    database = machine("db")
+    web = machine("web", depends_on={"db": "started"})
+    running = knowledge(database, web, states={"web": "running", "db": "running"})
+    frozen = knowledge(database, web, states={"web": "suspended", "db": "suspended"})
+    assert ids(plan_down(environment(database, web), "shop", running, (), "suspend")) == ["web/suspend", "db/suspend"]
+    assert ids(plan_resume(environment(database, web), "shop", frozen, ())) == ["db/resume", "web/resume"]
+    assert ids(plan_resume(None, "shop", frozen, ("db",))) == ["db/resume"]
+
+
+@pytest.mark.parametrize("state", ["stopped", "suspended", "created"])
+def test_only_what_runs_is_suspended(state: str) -> None:
+    web = machine()
+    assert not plan_down(environment(web), "shop", knowledge(web, states={"web": state}), (), "suspend").changes
+
+
+@pytest.mark.parametrize("state", ["stopped", "running", "created"])
+def test_only_what_is_suspended_is_resumed(state: str) -> None:
+    web = machine()
+    assert not plan_resume(environment(web), "shop", knowledge(web, states={"web": state}), ()).changes

@@ -16,6 +16,8 @@ VERBS = {
     "logs": "show what the steps and the console said",
     "ports": "show forwarded ports",
     "stop": "stop machines gracefully",
+    "suspend": "freeze machines, which keep their memory",
+    "resume": "go on with suspended machines",
     "restart": "stop machines and bring them up again",
     "destroy": "remove machines and all that was made for them",
     "images": "list, build or remove images",

@@ -11,6 +11,7 @@ _WORDS = {
     "create": ("creating", "created"),
     "stop": ("stopping", "stopped"),
     "start": ("starting", "started"),
+    "suspend": ("suspending", "suspended"),
     "resume": ("resuming", "resumed"),
     "update": ("changing", "changed"),
     "provision": ("provisioning", "provisioned"),
