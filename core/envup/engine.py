@@ -58,8 +58,8 @@ class Engine:
         return plan
 
     def plan_down(self, machines: Sequence[str], verb: str) -> Plan:
-        """What `stop`, `suspend`, `resume` or `destroy` (`verb`) does to the machines that there are; the Envfile may be
-        broken or gone. Errors: `RefusedError` where a provider cannot suspend."""
+        """What `stop`, `suspend`, `resume` or `destroy` (`verb`) does to the machines that there are; the Envfile
+        may be broken or gone. Errors: `RefusedError` where a provider cannot suspend."""
         try:
             environment = self.project.environment() if self.project.file else None
         except UsageError:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from envup.namespaces import cgroups
 from envup.provider import MachineSpec
-from envup_chroot import cgroups, settings
+from envup_chroot import settings
 
 _LEAST_DISK = 16 << 20
 _LONGEST_HOST_NAME = 64

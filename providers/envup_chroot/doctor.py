@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from envup.errors import EnvupError
+from envup.namespaces import cgroups, programs, subids
 from envup.provider import Check
-from envup_chroot import cgroups, programs, subids
 
 _REMEDIES = {
     "user namespace": (
@@ -56,7 +56,7 @@ def _tried(data: Path) -> Iterator[Check]:
         return
     failed, reason = "", ""
     try:
-        programs.run(programs.program("probe", str(scratch), *maps), "probe")
+        programs.run(programs.program("probe", str(scratch), *maps, directory=str(Path(__file__).parent)), "probe")
     except EnvupError as error:
         last = error.details.splitlines()[-1] if error.details else error.brief
         failed, _colon, reason = last.partition(": ")

@@ -18,7 +18,8 @@ import marshal
 import os
 import sys
 
-from envup_chroot import mounts, reaper, records, syscalls, userns
+from envup.namespaces import records, syscalls, userns
+from envup_chroot import mounts, reaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

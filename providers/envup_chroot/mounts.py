@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import stat
 
-from envup_chroot import disk, guestfiles, hostview, syscalls
-from envup_chroot.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC
+from envup.namespaces import disk, guestfiles, syscalls
+from envup.namespaces.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC
+from envup_chroot import hostview
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

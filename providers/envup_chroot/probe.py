@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 
-from envup_chroot import syscalls, userns
+from envup.namespaces import syscalls, userns
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 
-from envup_chroot.signals import signal
+from envup.namespaces.signals import signal
 
 _WAITED = {signal.SIGCHLD, signal.SIGTERM}
 

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 from envup.errors import EnvupError
+from envup.namespaces import cgroups, directories, ending, records
 from envup.provider import MachineSpec
-from envup_chroot import cgroups, holding, records
 
 
 def resize(directory: Path, name: str, spec: MachineSpec, *, rootless: bool) -> None:
     """Set the limits of `spec`, make groups that are missing and move every program of the machine into them, and lift
     limits that are no longer asked for. Errors: `EnvupError`."""
-    run = holding.running(directory)
+    run = directories.running(directory)
     if run is None:
         raise EnvupError(f"machine '{spec.name}' is not running", hint="run: env up")
     groups = [str(group) for group in cgroups.make(name, spec.resources, rootless=rootless)]
@@ -22,6 +22,6 @@ def resize(directory: Path, name: str, spec: MachineSpec, *, rootless: bool) -> 
         run["cgroups"] += added
         records.replace(f"{directory}/{records.FILE}", json.dumps(run))
         moved = {run["pid"]}  # PID 1 stays outside, see `holder`
-        while new := holding.members(run) - moved:  # until no process was born outside meanwhile
+        while new := ending.members(run) - moved:  # until no process was born outside meanwhile
             cgroups.attach(added, new)
             moved |= new

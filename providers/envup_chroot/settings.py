@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from envup.namespaces import capabilities
 from envup.provider import MachineSpec
-from envup_chroot import capabilities
 
 NAME = "chroot"
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}

@@ -38,7 +38,7 @@ def _chroot() -> type[Provider]:
 
 
 def _chroot_lacks() -> set[str]:
-    from envup_chroot import cgroups
+    from envup.namespaces import cgroups
 
     known = cgroups.places(rootless=os.geteuid() != 0)
     return {f"limits:{controller}" for controller in ("cpu", "memory", "pids") if controller not in known}

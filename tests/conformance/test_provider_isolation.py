@@ -164,7 +164,7 @@ def test_a_killed_holder_leaves_a_stopped_machine_that_starts_again(subject: Sub
     spec = subject.spec("killed")
     with subject.running(spec) as instance:
         subject.shell(instance, "echo kept > /srv/note; setsid -f sleep 47112 >/dev/null 2>&1")
-        pid = next(part for part in subject.provider._way(instance) if part.startswith("pid=")).removeprefix("pid=")
+        pid = str(subject.provider._way(instance).pid)
         os.kill(int(pid), signal.SIGKILL)
         deadline = time.monotonic() + PATIENCE
         while subject.state("killed") == "running":

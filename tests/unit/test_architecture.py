@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONTRACTS = {"provider", "provisioner", "image", "machine", "events", "errors"}
+CONTRACTS = {"provider", "provisioner", "image", "machine", "events", "errors", "model", "value", "namespaces"}
 PLUGINS = {path.name for kind in ("providers", "provisioners") for path in (ROOT / kind).glob("envup_*")}
 
 

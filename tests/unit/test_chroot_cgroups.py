@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from envup.errors import EnvupError
+from envup.namespaces import cgroups
 from envup.provider import Resources
-from envup_chroot import cgroups
 
 MIB = 1 << 20
 

@@ -11,7 +11,8 @@ import pytest
 
 import envup_chroot
 from envup.model import ImageReference, MachineSpec, Mount, Port, Resources
-from envup_chroot import capabilities, cgroups, checks, settings, subids
+from envup.namespaces import capabilities, cgroups, subids
+from envup_chroot import checks, settings
 
 
 def _spec(source: str = "tarball", **fields: Any) -> MachineSpec:

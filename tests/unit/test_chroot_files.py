@@ -9,20 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from envup_chroot import accounts, guestfiles, joining, packing, records, storage, unpacking, variables
+from envup.namespaces import accounts, directories, guestfiles, joining, packing, records, unpacking, variables
+from envup.namespaces.directories import Directories
+from envup_chroot import seeing
 
 LABELS = {"envup.environment": "e", "envup.machine": "web"}
 FACTS = {"id": "i", "labels": LABELS, "image": "sha256:0", "architecture": "", "volatile": False, "disk": False}
 
 
-def _machine(data: Path, facts: object = FACTS, run: object = None) -> storage.Storage:
+def _machine(data: Path, facts: object = FACTS, run: object = None) -> Directories:
     directory = data / "machines/e.web"
     directory.mkdir(parents=True)
     if facts is not None:
-        (directory / storage.MACHINE).write_text(facts if isinstance(facts, str) else json.dumps(facts))
+        (directory / directories.MACHINE).write_text(facts if isinstance(facts, str) else json.dumps(facts))
     if run is not None:
         (directory / records.FILE).write_text(json.dumps(run))
-    return storage.Storage(data)
+    return Directories(data, seeing.look, seeing.FACTS)
 
 
 def _run(**changes: object) -> dict[str, object]:
@@ -72,14 +74,14 @@ def test_remains_are_broken(tmp_path: Path, facts: str | None) -> None:
 
 def test_a_machine_that_is_being_made_is_not_there_yet(tmp_path: Path) -> None:
     store = _machine(tmp_path, None)
-    with storage.locked(tmp_path / "machines/e.web"):
+    with directories.locked(tmp_path / "machines/e.web"):
         assert store.observe("e") == []
     assert len(store.observe("e")) == 1
 
 
 def test_nothing_is_no_machine(tmp_path: Path) -> None:
-    assert storage.Storage(tmp_path).observe("e") == []
-    assert storage.Storage(tmp_path).observe(None) == []
+    assert Directories(tmp_path, seeing.look, seeing.FACTS).observe("e") == []
+    assert Directories(tmp_path, seeing.look, seeing.FACTS).observe(None) == []
 
 
 def test_a_process_is_known_by_its_start() -> None:

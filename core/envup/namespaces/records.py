@@ -1,7 +1,8 @@
-"""The record of a running machine, `run.json`: which process holds it, and what entering it needs. Holds no secret.
+"""Small files about machines, among them `run.json`, the record of a running one: which process holds it, and what
+entering it needs. Holds no secret.
 
 A process is named by its pid, its start time and the boot, so a number that was given to another process is not taken
-for the holder. Written by the holder, read by the provider; imports nothing heavy.
+for the holder. For the small programs as well; imports nothing heavy.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
@@ -10,6 +11,11 @@ for the holder. Written by the holder, read by the provider; imports nothing hea
 from __future__ import annotations
 
 import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 FILE = "run.json"
 
@@ -22,6 +28,11 @@ def start_time(process: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+def is_alive(run: Mapping[str, Any], boot: str) -> bool:
+    """Whether the process that a record names by `pid`, `start` and `boot` lives."""
+    return bool(run["boot"] == boot and start_time(run["pid"]) == run["start"])
 
 
 def boot() -> str:

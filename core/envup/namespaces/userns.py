@@ -1,6 +1,6 @@
 """Enters a user namespace in which the caller is root and its subordinate ids are everybody else.
 
-Used by the holder of a rootless machine, and as a program of its own (`runner.py userns UIDS GIDS -- COMMAND…`) to
+Used by the holder of a rootless machine, and as a program of its own (`userns UIDS GIDS -- COMMAND…`) to
 run a host tool such as tar there. A map is written `inside:outside:count,…`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from envup_chroot import syscalls
+from envup.namespaces import syscalls
 
 
 def enter(uids: str, gids: str) -> None:

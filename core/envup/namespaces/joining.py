@@ -7,8 +7,18 @@ from __future__ import annotations
 
 import os
 
-from envup_chroot import records, syscalls
-from envup_chroot.variables import unpacked
+from envup.namespaces import records, syscalls
+from envup.namespaces.variables import unpacked
+
+_KINDS = {
+    "user": syscalls.CLONE_NEWUSER,
+    "mnt": syscalls.CLONE_NEWNS,
+    "uts": syscalls.CLONE_NEWUTS,
+    "ipc": syscalls.CLONE_NEWIPC,
+    "pid": syscalls.CLONE_NEWPID,
+    "net": syscalls.CLONE_NEWNET,
+    "cgroup": syscalls.CLONE_NEWCGROUP,
+}
 
 
 class NotRunning(Exception):
@@ -29,21 +39,31 @@ class Way:
 
     def variables(self) -> dict[bytes, bytes]:
         """The environment that the machine was started with."""
-        with open(f"/proc/{self.values['pid']}/environ", "rb") as file:
+        if self.values["holder"] == "0":
+            return {}
+        with open(f"/proc/{self.values['holder']}/environ", "rb") as file:
             return unpacked(dict(line.partition(b"=")[::2] for line in file.read().split(b"\0") if line))
 
     def open_cgroups(self) -> list[int]:
         """Descriptors to write 0 to, which moves the writer into the machine's control groups."""
         return [os.open(f"{cgroup}/cgroup.procs", os.O_WRONLY) for cgroup in self.cgroups]
 
+    def capabilities(self) -> int:
+        """The mask of capabilities that programs may keep. To be asked before `join`."""
+        if given := self.values["capabilities"]:
+            return int(given)
+        with open(f"/proc/{self.values['pid']}/status", "rb") as file:
+            return int(next(line for line in file if line.startswith(b"CapBnd:")).split()[1], 16)
+
+    def has_users(self) -> bool:
+        """Whether the machine has a user namespace of its own, which `join` makes this process part of."""
+        return "user" in self.values["namespaces"].split(",")
+
     def join(self, *, processes: bool) -> None:
-        """Become part of the machine: its file system, host name and users, and for children its processes. Errors:
-        `NotRunning`."""
-        kinds = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
-        if processes:
-            kinds |= syscalls.CLONE_NEWPID
-        if self.values["user_namespace"] == "1":
-            kinds |= syscalls.CLONE_NEWUSER
+        """Become part of the machine: of its namespaces, of that for processes only if `processes`, and only with
+        children that are made later. Errors: `NotRunning`."""
+        wanted = self.values["namespaces"].split(",")
+        kinds = sum(_KINDS[name] for name in wanted if processes or name != "pid")
         pid = int(self.values["pid"])
         try:
             descriptor = os.pidfd_open(pid)

@@ -15,8 +15,8 @@ import select
 import sys
 import time
 
-from envup_chroot import syscalls, terminal
-from envup_chroot.signals import signal
+from envup.namespaces import syscalls, terminal
+from envup.namespaces.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

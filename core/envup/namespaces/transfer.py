@@ -1,4 +1,4 @@
-"""Packs or unpacks a tar stream inside a running machine: `runner.py transfer KEY=VALUE… -- pack|unpack PATH`.
+"""Packs or unpacks a tar stream inside a running machine: `transfer KEY=VALUE… -- pack|unpack PATH`.
 
 The stream is standard output or input. Everything needed is loaded before the machine is entered, and every path is
 resolved by the kernel with the machine's root, so no name and no link in a stream or in the machine leads out of it.
@@ -10,8 +10,8 @@ import os
 import sys
 import tarfile
 
-from envup_chroot import capabilities, joining, packing, syscalls, unpacking
-from envup_chroot.signals import signal
+from envup.namespaces import capabilities, joining, packing, syscalls, unpacking
+from envup.namespaces.signals import signal
 
 
 def main(arguments: list[str]) -> int:
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
             os.close(cgroup)
         way.join(processes=False)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGTERM)
-        if way.values["user_namespace"] == "1":
+        if way.has_users():
             os.setresgid(0, 0, 0)
             os.setgroups([])
             os.setresuid(0, 0, 0)

@@ -1,6 +1,6 @@
 """Runs a program in a running machine: joins its namespaces, starts the program there and stands in for it.
 
-Called as `runner.py enter KEY=VALUE… -- PROGRAM ARGUMENT…` by the line that `ChrootProvider.command` gives. Signals
+Called as `runner.py DIRECTORY enter KEY=VALUE… -- PROGRAM ARGUMENT…` by the line that `namespaces.enter` gives. Signals
 that reach this process go on to the program, and its end, exit code or signal, becomes this process's own. 125: the
 machine could not be entered; 126, 127: the program cannot be executed, is not found.
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 
-from envup_chroot import accounts, capabilities, joining, relay, syscalls, terminal
-from envup_chroot.signals import signal
-from envup_chroot.variables import unpacked
+from envup.namespaces import accounts, capabilities, joining, relay, syscalls, terminal
+from envup.namespaces.signals import signal
+from envup.namespaces.variables import unpacked
 
 _SEARCH_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
     host_proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     try:
         variables = way.variables()
+        kept = way.capabilities()
         cgroups = way.open_cgroups()
         way.join(processes=True)
         account = accounts.find(os.fsencode(way.values["user"]))
@@ -44,7 +45,7 @@ def main(arguments: list[str]) -> int:
     if child == 0:
         os.close(alive_writer)
         environment = _environment(account, variables, terminal=wants_terminal)
-        os._exit(_child(way, account, environment, cgroups, pair, mask, alive_reader))
+        os._exit(_child(way, account, environment, kept, cgroups, pair, mask, alive_reader))
     os.close(alive_reader)
     for cgroup in cgroups:
         os.close(cgroup)
@@ -55,6 +56,7 @@ def _child(
     way: joining.Way,
     account: accounts.Account,
     environment: dict[bytes, bytes],
+    kept: int,
     cgroups: list[int],
     pair: terminal.Pair | None,
     mask: set[int],
@@ -67,7 +69,7 @@ def _child(
         os.setsid()
         if pair is not None:
             terminal.adopt(pair.slave)
-        capabilities.limit_to(int(way.values["capabilities"]))
+        capabilities.limit_to(kept)
         if persona := int(way.values["persona"]):
             syscalls.personality(persona)
     except OSError as error:

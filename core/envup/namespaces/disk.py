@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 
-from envup_chroot import syscalls
+from envup.namespaces import syscalls
 
 # linux/loop.h
 _LOOP_CTL_GET_FREE = 0x4C82

@@ -6,7 +6,7 @@ look through its /proc entries at the host's interpreter.
 
 from __future__ import annotations
 
-from envup_chroot import syscalls
+from envup.namespaces import syscalls
 
 NAMES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",

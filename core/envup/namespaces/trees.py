@@ -10,7 +10,7 @@ from pathlib import Path
 
 from envup.errors import EnvupError
 from envup.image import Image, unpack_image
-from envup_chroot import programs
+from envup.namespaces import programs
 
 HOST = "host"
 """Digest of the image that is this very system."""

@@ -1,0 +1,73 @@
+"""The way into machines whose processes live in namespaces of this host, for every provider that makes such machines.
+
+A provider says with a `Way` how to reach one; `enter`, `send` and `fetch` are then its `command`, `send` and `fetch`.
+Beside them the modules of this package have what such providers share: programs in a bare interpreter (`programs`),
+subordinate ids and user namespaces (`subids`, `userns`), control groups (`cgroups`), unpacked images (`trees`), disks
+on loop devices (`disk`), the directories of machines (`directories`, `records`) and files that are written inside
+(`guestfiles`).
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from envup.events import Emit
+from envup.namespaces import programs
+from envup.namespaces.variables import packed
+from envup.provider import Command, HostCommand
+from envup.value import Value
+
+
+class Way(Value):
+    """How to reach a machine. `pid` is a process of it, usually its PID 1, as the host numbers it, and `start` that
+    process's start time (`records.start_time`), which tells it from a later one of the same number.
+
+    `namespaces` are those of `pid` to join, after namespaces(7): any of `user`, `mnt`, `uts`, `ipc`, `pid`, `net`,
+    `cgroup`; `user` only where it is another than the caller's. `capabilities` is the mask that programs may keep, None
+    as much as `pid` has in its bounding set. `cgroups` are directories of control groups that programs are put in,
+    `persona` is an execution domain after personality(2). `holder` is the process whose environment has the machine's
+    variables, as `variables.packed` makes them; 0 where there are none."""
+
+    pid: int
+    start: str
+    namespaces: tuple[str, ...] = ("mnt", "uts", "ipc", "pid")
+    capabilities: int | None = None
+    cgroups: tuple[str, ...] = ()
+    persona: int = 0
+    holder: int = 0
+
+    def arguments(self) -> list[str]:
+        """As the programs of this package take it; see `joining.Way`."""
+        return [
+            f"pid={self.pid}",
+            f"start={self.start}",
+            f"namespaces={','.join(self.namespaces)}",
+            f"capabilities={'' if self.capabilities is None else self.capabilities}",
+            f"persona={self.persona}",
+            f"holder={self.holder}",
+            *(f"cgroup={group}" for group in self.cgroups),
+        ]
+
+
+def enter(way: Way, command: Command) -> HostCommand:
+    """The host command that runs a program in the machine, as `Provider.command` must give it."""
+    how = (f"user={command.user}", f"workdir={command.workdir or ''}", f"terminal={int(command.terminal)}")
+    line = programs.program("enter", *way.arguments(), *how, "--", *command.argv)
+    return HostCommand(line, packed(command.environment))
+
+
+def send(way: Way, directory: str, archive: BinaryIO, *, machine: str, emit: Emit) -> None:
+    """`Provider.send`. Errors: `EnvupError`; what could not be kept is told as a warning."""
+    _transfer(way, f"cannot send files to machine '{machine}'", "unpack", directory, machine, emit, stdin=archive)
+
+
+def fetch(way: Way, path: str, archive: BinaryIO, *, machine: str, emit: Emit) -> None:
+    """`Provider.fetch`. Errors: `EnvupError`."""
+    _transfer(way, f"cannot fetch files from machine '{machine}'", "pack", path, machine, emit, stdout=archive)
+
+
+def _transfer(way: Way, failure: str, verb: str, path: str, machine: str, emit: Emit, **streams: BinaryIO) -> None:
+    from envup.namespaces import transport
+
+    line = programs.program("transfer", *way.arguments(), "--", verb, path)
+    transport.run(line, failure, emit, machine, **streams)

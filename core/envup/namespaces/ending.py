@@ -1,0 +1,82 @@
+"""Ending the processes of a machine, seen from the host."""
+
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH116, PTH208
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from envup.errors import EnvupError
+from envup.namespaces import records
+
+_PATIENCE = 1.0
+"""Seconds that a killed machine is waited for before stopped host processes that must reap some of it are continued."""
+
+
+def end(run: Mapping[str, Any], grace: float) -> None:
+    """End the holder and with it every process of the machine: asked to, then after `grace` seconds killed. Returns
+    when all are gone. Errors: `EnvupError` when the kernel does not let go of one."""
+    try:
+        descriptor = os.pidfd_open(run["pid"])
+    except ProcessLookupError:
+        return
+    try:
+        if records.start_time(run["pid"]) != run["start"]:
+            return
+        namespace = _namespace(f"/proc/{run['pid']}/ns/pid")
+        if grace > 0:
+            _send(descriptor, signal.SIGTERM)
+            if _ended(descriptor, grace):
+                return
+        _send(descriptor, signal.SIGKILL)
+        if not _ended(descriptor, _PATIENCE):
+            _continue_stopped(namespace)
+            if not _ended(descriptor, 30):
+                raise EnvupError(
+                    "processes of the machine do not end", hint="`ps` shows those in state D: they wait for a device"
+                )
+    finally:
+        os.close(descriptor)
+
+
+def _send(descriptor: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, number)
+
+
+def _ended(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _namespace(link: str) -> int | None:
+    try:
+        return os.stat(link).st_ino
+    except OSError:
+        return None
+
+
+def _continue_stopped(namespace: int | None) -> None:
+    """The kernel keeps a PID namespace until the host's processes that started programs in it have reaped them; one
+    that a shell has stopped does not."""
+    for process in _processes():
+        if namespace is not None and _namespace(f"/proc/{process}/ns/pid_for_children") == namespace:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGCONT)
+
+
+def members(run: Mapping[str, Any]) -> set[int]:
+    """Every process of a running machine, by its number on the host."""
+    namespace = _namespace(f"/proc/{run['pid']}/ns/pid")
+    return {process for process in _processes() if _namespace(f"/proc/{process}/ns/pid") == namespace}
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
