@@ -74,7 +74,7 @@ class ChrootProvider(Provider, Resize, ImageForms):
         from envup_chroot import holding
 
         directory = self._machines.directory(instance.labels)
-        with directories.locked(directory) as lock:
+        with directories.held(directory) as lock:
             facts = self._machines.facts(directory)
             run = directories.running(directory)
             if run is not None and run["ready"]:
@@ -97,6 +97,8 @@ class ChrootProvider(Provider, Resize, ImageForms):
     def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
         """See `Provider`."""
         directory = self._machines.directory(instance.labels)
+        if not directory.is_dir():
+            return
         with directories.locked(directory):
             self._end(directory, instance.labels, grace)
 
@@ -128,7 +130,7 @@ class ChrootProvider(Provider, Resize, ImageForms):
         from envup_chroot import resizing
 
         directory = self._machines.directory(instance.labels)
-        with directories.locked(directory):
+        with directories.held(directory):
             resizing.resize(directory, _group(instance.labels), spec, rootless=self._rootless)
 
     def forms(self) -> Sequence[tuple[str, int]]:
@@ -158,7 +160,14 @@ class ChrootProvider(Provider, Resize, ImageForms):
             raise TransportError(f"machine '{instance.machine}' is not running", hint="run: env up")
         joined = (*(("user",) if run["user_namespace"] else ()), "mnt", "uts", "ipc", "pid")
         return namespaces.Way(
-            run["pid"], run["start"], joined, run["capabilities"], tuple(run["cgroups"]), run["persona"], run["pid"]
+            run["pid"],
+            run["start"],
+            joined,
+            run["capabilities"],
+            tuple(run["cgroups"]),
+            run["persona"],
+            holder=run["pid"],
+            holder_start=run["start"],
         )
 
     def _own(self, facts: Mapping[str, Any]) -> list[str]:

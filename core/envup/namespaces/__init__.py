@@ -7,26 +7,39 @@ on loop devices (`disk`), the directories of machines (`directories`, `records`)
 (`guestfiles`).
 """
 
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH116
+
 from __future__ import annotations
 
+import os
 from typing import BinaryIO
 
 from envup.events import Emit
 from envup.namespaces import programs
+from envup.namespaces.records import lives as is_alive
+from envup.namespaces.records import start_time
 from envup.namespaces.variables import packed
 from envup.provider import Command, HostCommand
 from envup.value import Value
 
+__all__ = ["KINDS", "Way", "enter", "fetch", "is_alive", "namespaces_of", "send", "start_time"]
+
+KINDS = ("user", "mnt", "uts", "ipc", "pid", "net", "cgroup")
+"""Kinds of namespaces that can be joined."""
+
 
 class Way(Value):
     """How to reach a machine. `pid` is a process of it, usually its PID 1, as the host numbers it, and `start` that
-    process's start time (`records.start_time`), which tells it from a later one of the same number.
+    process's start time (`start_time`), which tells it from a later one of the same number.
 
     `namespaces` are those of `pid` to join, after namespaces(7): any of `user`, `mnt`, `uts`, `ipc`, `pid`, `net`,
-    `cgroup`; `user` only where it is another than the caller's. `capabilities` is the mask that programs may keep, None
-    as much as `pid` has in its bounding set. `cgroups` are directories of control groups that programs are put in,
-    `persona` is an execution domain after personality(2). `holder` is the process whose environment has the machine's
-    variables, as `variables.packed` makes them; 0 where there are none."""
+    `cgroup`; `user` only where it is another than the caller's (`namespaces_of` tells). `capabilities` is the mask that
+    programs may keep, None as much as `pid` has in its bounding set. `cgroups` are directories of control groups that
+    programs are put in, `persona` is an execution domain after personality(2). `holder` is a process of the host,
+    started at `holder_start`, whose environment has the machine's variables as `variables.packed` makes them; None where
+    there are none. `label` is what programs are confined by (`confinement.label_of`), `no_new_privileges` after
+    prctl(2)."""
 
     pid: int
     start: str
@@ -34,7 +47,10 @@ class Way(Value):
     capabilities: int | None = None
     cgroups: tuple[str, ...] = ()
     persona: int = 0
-    holder: int = 0
+    holder: int | None = None
+    holder_start: str = ""
+    label: str = ""
+    no_new_privileges: bool = False
 
     def arguments(self) -> list[str]:
         """As the programs of this package take it; see `joining.Way`."""
@@ -44,7 +60,10 @@ class Way(Value):
             f"namespaces={','.join(self.namespaces)}",
             f"capabilities={'' if self.capabilities is None else self.capabilities}",
             f"persona={self.persona}",
-            f"holder={self.holder}",
+            f"holder={'' if self.holder is None else self.holder}",
+            f"holder_start={self.holder_start}",
+            f"label={self.label}",
+            f"no_new_privileges={int(self.no_new_privileges)}",
             *(f"cgroup={group}" for group in self.cgroups),
         ]
 
@@ -64,6 +83,17 @@ def send(way: Way, directory: str, archive: BinaryIO, *, machine: str, emit: Emi
 def fetch(way: Way, path: str, archive: BinaryIO, *, machine: str, emit: Emit) -> None:
     """`Provider.fetch`. Errors: `EnvupError`."""
     _transfer(way, f"cannot fetch files from machine '{machine}'", "pack", path, machine, emit, stdout=archive)
+
+
+def namespaces_of(pid: int) -> tuple[str, ...]:
+    """The kinds of namespaces in which a process is and the caller is not, as `Way.namespaces` takes them. Errors:
+    `OSError` when the process is gone or the caller may not look."""
+    return tuple(kind for kind in KINDS if _namespace(str(pid), kind) != _namespace("self", kind))
+
+
+def _namespace(process: str, kind: str) -> tuple[int, int]:
+    status = os.stat(f"/proc/{process}/ns/{kind}")
+    return status.st_dev, status.st_ino
 
 
 def _transfer(way: Way, failure: str, verb: str, path: str, machine: str, emit: Emit, **streams: BinaryIO) -> None:

@@ -131,6 +131,20 @@ def running(directory: Path) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
+def held(directory: Path) -> Iterator[int]:
+    """`locked` for one that must exist. Errors: `EnvupError` when the machine is gone."""
+    try:
+        with locked(directory) as descriptor:
+            yield descriptor
+    except FileNotFoundError as error:
+        if directory.is_dir():
+            raise
+        raise EnvupError(
+            f"machine '{directory.name.rpartition('.')[2]}' does not exist", hint="`env up` makes it"
+        ) from error
+
+
+@contextlib.contextmanager
 def locked(directory: Path, *, wait: bool = True) -> Iterator[int]:
     """Hold the lock of a directory; its descriptor. Errors: `BlockingIOError` without `wait`, `FileNotFoundError`."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

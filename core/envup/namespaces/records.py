@@ -30,9 +30,14 @@ def start_time(process: int) -> str | None:
     return None if fields[0] in (b"Z", b"X") else fields[19].decode()
 
 
+def lives(process: int, start: str) -> bool:
+    """Whether the process that had this number and `start_time` lives."""
+    return start_time(process) == start
+
+
 def is_alive(run: Mapping[str, Any], boot: str) -> bool:
     """Whether the process that a record names by `pid`, `start` and `boot` lives."""
-    return bool(run["boot"] == boot and start_time(run["pid"]) == run["start"])
+    return bool(run["boot"] == boot and lives(run["pid"], run["start"]))
 
 
 def boot() -> str:

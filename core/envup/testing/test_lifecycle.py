@@ -5,14 +5,18 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from provider_kit import ENVIRONMENT, Subject
 
 from envup.errors import EnvupError
-from envup.provider import Instance
+from envup.image import Image
+from envup.provider import ImageForms, Instance, Resources
+from envup.testing.subject import ENVIRONMENT, Subject, mode
 
 BULK, PARALLEL, OTHER = (f"{ENVIRONMENT}{letter}" for letter in "bpo")
+
+MIB = 1 << 20
 
 pytestmark = pytest.mark.usefixtures("check_no_leak")
 
@@ -118,19 +122,6 @@ def test_several_machines_are_made_at_once(subject: Subject) -> None:
     assert len(made) == 6
 
 
-def test_a_start_that_fails_leaves_a_machine_that_can_be_destroyed(subject: Subject) -> None:
-    from envup.provider import Mount
-
-    spec = subject.spec(mounts=(Mount(subject.base / "missing", "/data"),))
-    instance = subject.create(spec)
-    with pytest.raises(EnvupError) as caught:
-        subject.provider.start(instance, spec)
-    assert "missing" in f"{caught.value.brief} {caught.value.details}"
-    assert subject.state() in ("created", "stopped")
-    subject.provider.destroy(instance)
-    assert subject.state() == "absent"
-
-
 def test_stop_asks_politely_first(subject: Subject) -> None:
     with subject.running(subject.spec()) as instance:
         handler = "$SIG{TERM} = sub { open my $f, q(>), q(/srv/last); print $f qq(bye\n); close $f; exit }"
@@ -167,3 +158,56 @@ def test_an_idle_machine_stops_at_once(subject: Subject) -> None:
         began = time.monotonic()
         subject.provider.stop(instance, grace=10)
         assert time.monotonic() - began < 5
+
+
+def test_checks_change_nothing(subject: Subject) -> None:
+    before = sorted(str(path) for path in Path(subject.base).rglob("*"))
+    subject.provider.check(subject.spec(resources=Resources(cpus=1, memory=MIB * 64, disk=MIB * 64, pids=10)))
+    assert all(check.ok for check in subject.provider.doctor())
+    assert sorted(str(path) for path in Path(subject.base).rglob("*")) == before
+
+
+def test_a_damaged_image_makes_no_machine(subject: Subject, tmp_path: Path) -> None:
+    assert subject.image.archive is not None
+    cut = tmp_path / "cut.tar"
+    with subject.image.archive.open("rb") as whole:
+        cut.write_bytes(whole.read(20_000_000))
+    image = Image(f"sha256:{'0' * 64}", cut, "amd64")
+    with pytest.raises(EnvupError):
+        subject.create(subject.spec("never"), image=image)
+    assert subject.state("never") == "absent"
+
+
+def test_the_same_name_in_two_environments_is_two_machines(subject: Subject) -> None:
+    with subject.running(subject.spec("same")) as one, subject.running(subject.spec("same"), OTHER) as other:
+        subject.shell(one, "echo one > /srv/note")
+        assert subject.run(other, "cat", "/srv/note").returncode == 1
+        subject.provider.destroy(other)
+        assert subject.shell(one, "cat /srv/note") == "one"
+
+
+def test_another_command_sees_what_this_one_made(subject: Subject) -> None:
+    with subject.running(subject.spec("shared")) as instance:
+        (seen,) = [one for one in subject.observed() if one.machine == "shared"]
+        assert seen == instance
+
+
+def test_the_provider_says_what_it_is(subject: Subject) -> None:
+    provider = subject.provider
+    assert provider.isolation in ("filesystem", "container", "machine")
+    assert mode() in provider.modes
+    assert all(level in ("live", "restart", "recreate", "provision") for level in provider.touches.values())
+
+
+def test_the_image_form_is_kept_while_a_machine_uses_it(subject: Subject) -> None:
+    subject.needs(ImageForms)
+    instance = subject.create(subject.spec("user"))
+    try:
+        with pytest.raises(EnvupError, match="in use"):
+            subject.provider.remove_form(subject.image.digest)
+        assert subject.image.digest in {digest for digest, size in subject.provider.forms() if size > 0}
+    finally:
+        subject.provider.destroy(instance)
+    for _ in range(2):
+        subject.provider.remove_form(subject.image.digest)
+    assert subject.image.digest not in {digest for digest, _size in subject.provider.forms()}

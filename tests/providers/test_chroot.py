@@ -11,23 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from provider_kit import ENVIRONMENT, PATIENCE, Subject
 
 from envup.errors import EnvupError
 from envup.image import Image
 from envup.model import ImageReference
-from envup.provider import MachineSpec, Resources
+from envup.provider import Instance, MachineSpec, Port, Resources
+from envup.testing.subject import ENVIRONMENT, PATIENCE, Subject
 from envup.value import replace
 
 MIB = 1 << 20
 IS_ROOT = os.geteuid() == 0
-ONLY = ("chroot",)
+PROVIDER = "chroot"
 
 pytestmark = pytest.mark.usefixtures("check_no_leak")
 
 
 def chroot_spec(subject: Subject, name: str, **options: Any) -> MachineSpec:
-    return subject.spec(name, options={"chroot": options})
+    return subject.spec(name, options=options)
 
 
 def test_a_tmpfs_machine_has_its_limits_and_forgets(subject: Subject) -> None:
@@ -113,10 +113,11 @@ def test_a_command_killed_while_it_starts_a_machine_leaves_it_usable(subject: Su
     """The starter keeps the machine locked until it is known whether it runs."""
     script = """
 import os, sys, threading, time
-from provider_kit import CANDIDATES, Subject
 from envup.image import Image
+from envup.testing.subject import Subject
+from envup_chroot.provider import ChrootProvider
 from pathlib import Path
-subject = Subject(CANDIDATES[0], Path(sys.argv[1]), Image(sys.argv[2], Path(sys.argv[3]), "amd64"))
+subject = Subject(ChrootProvider, Path(sys.argv[1]), Image(sys.argv[2], Path(sys.argv[3]), "amd64"), {})
 spec = subject.spec("torn")
 (instance,) = [one for one in subject.provider.observe(sys.argv[5]) if one.machine == "torn"]
 delay = float(sys.argv[4])
@@ -125,7 +126,6 @@ subject.provider.start(instance, spec)
 time.sleep(1)
 """
     spec = subject.spec("torn")
-    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     for milliseconds in range(0, 60, 4):
         instance = subject.create(spec)
         archive = str(subject.image.archive)
@@ -139,9 +139,7 @@ time.sleep(1)
             str(milliseconds / 1000),
             ENVIRONMENT,
         ]
-        done = subprocess.run(
-            line, env={**os.environ, "PYTHONPATH": paths}, timeout=PATIENCE, check=False, capture_output=True
-        )
+        done = subprocess.run(line, timeout=PATIENCE, check=False, capture_output=True)
         assert done.returncode == -signal.SIGKILL, done.stderr.decode()
         if milliseconds % 8:
             instance = subject.provider.start(instance, spec)
@@ -202,3 +200,52 @@ def test_observing_a_hundred_machines_is_quick(subject: Subject) -> None:
     finally:
         for instance in made:
             subject.provider.destroy(instance)
+
+
+def test_a_dangling_resolver_link_is_replaced(subject: Subject) -> None:
+    spec = subject.spec("dangling")
+    with subject.running(spec) as instance:
+        assert subject.run(instance, "grep", "-q", "nameserver", "/etc/resolv.conf").returncode == 0
+        subject.shell(instance, "ln -sf /run/nowhere/resolv.conf /etc/resolv.conf; echo 10.0.0.1 mine >> /etc/hosts")
+        subject.provider.stop(instance, grace=1)
+        instance = subject.provider.start(instance, spec)
+        assert subject.shell(instance, "grep -c nameserver /etc/resolv.conf; grep -c mine /etc/hosts") == "1\n1"
+
+
+def test_the_first_process_gives_nothing_away(subject: Subject, machine: Instance) -> None:
+    for name in ("exe", "environ", "fd/0", "cwd"):
+        assert subject.run(machine, "head", "-c1", f"/proc/1/{name}").returncode != 0, name
+
+
+def test_mounting_is_not_for_programs(subject: Subject, machine: Instance) -> None:
+    assert subject.run(machine, "mount", "-t", "tmpfs", "x", "/mnt").returncode != 0
+    assert subject.run(machine, "umount", "/proc/sys").returncode != 0
+
+
+def test_the_kernels_secrets_are_hidden(subject: Subject, machine: Instance) -> None:
+    assert subject.run(machine, "sh", "-c", "cat /proc/kcore /proc/keys /proc/timer_list | head -c1").stdout == b""
+
+
+def test_device_nodes_are_dead(subject: Subject, machine: Instance) -> None:
+    subject.run(machine, "sh", "-c", "mknod /srv/null c 1 3; mknod /dev/zero2 c 1 5; chmod 666 /srv/null")
+    for path in ("/srv/null", "/dev/zero2"):
+        assert subject.run(machine, "head", "-c1", path).returncode != 0
+
+
+def test_the_machine_has_few_processes_of_its_own(subject: Subject, machine: Instance) -> None:
+    assert int(subject.shell(machine, "ls -d /proc/[0-9]* | wc -l")) < 8
+
+
+def test_ports_that_are_remapped_are_refused_naming_who_can(subject: Subject) -> None:
+    same = subject.spec(ports=(Port(8080, 8080),))
+    assert not subject.provider.check(same)
+    for port in (Port(80, 8080), Port(80, 0, "127.0.0.1")):
+        (reason,) = subject.provider.check(subject.spec(ports=(port,)))
+        assert "docker" in reason
+    with subject.running(same) as instance:
+        assert instance.ports == same.ports
+
+
+def test_peers_are_known_before_they_exist(subject: Subject) -> None:
+    with subject.running(subject.spec("web", peers=("db",), hostname="shop")) as instance:
+        assert {"localhost", "shop", "db"} <= set(subject.shell(instance, "cat /etc/hosts").split())

@@ -1,13 +1,16 @@
-"""What the conformance cases work with. A provider takes part by one entry in `CANDIDATES`."""
+"""What the behaviours work with: the provider under test, and short ways to use it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from envup.events import Event
 from envup.image import Image
@@ -20,43 +23,27 @@ ENVIRONMENT = f"t{os.getpid()}"
 PATIENCE = 60
 """Seconds after which a program of a test is given up."""
 
-
-class Candidate:
-    """A provider under test. `load` imports its class; `lacks` names what the backend cannot do here and why: `mounts`,
-    `limits:memory`, `limits:cpu`, `limits:pids`. A case about something that is lacked checks that it is refused."""
-
-    def __init__(self, name: str, load: Callable[[], type[Provider]], lacks: Callable[[], set[str]]) -> None:
-        self.name = name
-        self.load = load
-        self.lacks = lacks
+LACKS: dict[str, dict[str, list[str]]] = {}
+"""For each provider that was tested: what it lacks and why, and the behaviours that were left out for it."""
 
 
-def _chroot() -> type[Provider]:
-    from envup_chroot.provider import ChrootProvider
-
-    return ChrootProvider
-
-
-def _chroot_lacks() -> set[str]:
-    from envup.namespaces import cgroups
-
-    known = cgroups.places(rootless=os.geteuid() != 0)
-    return {f"limits:{controller}" for controller in ("cpu", "memory", "pids") if controller not in known}
-
-
-CANDIDATES = [Candidate("chroot", _chroot, _chroot_lacks)]
+def mode() -> str:
+    """The mode that this run tests."""
+    return "root" if os.geteuid() == 0 else "rootless"
 
 
 class Subject:
-    """A provider with a data directory and an image, and short ways to use it."""
+    """A provider with a data directory and an image, and short ways to use it. `options` is its own key in every
+    machine."""
 
-    def __init__(self, candidate: Candidate, base: Path, image: Image) -> None:
-        self.name = candidate.name
-        self.lacks = candidate.lacks()
+    def __init__(self, kind: type[Provider], base: Path, image: Image, options: Mapping[str, Any]) -> None:
+        self.name = kind.name
+        self._options = options
         self.events: list[Event] = []
         self.base = base
         self.image = image
-        self._kind = candidate.load()
+        self._kind = kind
+        LACKS.setdefault(self.name, {})
         for name in ("data", "runtime"):
             (base / name).mkdir(exist_ok=True, mode=0o711)
         self.provider: Any = self.again()
@@ -67,7 +54,29 @@ class Subject:
 
     def spec(self, name: str = "web", **fields: Any) -> MachineSpec:
         """A machine named `name`."""
-        return MachineSpec(name=name, image=ImageReference("tarball"), provider=self.name, **fields)
+        options = {self.name: {**self._options, **fields.pop("options", {})}}
+        fields.setdefault("hostname", name)
+        return MachineSpec(name=name, image=ImageReference("tarball"), provider=self.name, options=options, **fields)
+
+    def needs(self, ability: type) -> None:
+        """Leave the case out where the provider does not have an ability."""
+        if not isinstance(self.provider, ability):
+            self.leave_out(f"the ability {ability.__name__}")
+
+    def accepts(self, spec: MachineSpec, *keys: str) -> None:
+        """Leave the case out where the provider refuses the machine for one of these keys, naming it."""
+        reasons = self.provider.check(spec)
+        for key in keys:
+            for reason in reasons:
+                if key in reason:
+                    self.leave_out(reason)
+        assert not reasons
+
+    def leave_out(self, reason: str) -> None:
+        """End the case because of something that the provider lacks; the summary tells it."""
+        case = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+        LACKS[self.name].setdefault(reason, []).append(case)
+        pytest.skip(f"{self.name} lacks {reason}")
 
     def labels(self, name: str, environment: str = ENVIRONMENT) -> Mapping[str, str]:
         """Labels as the engine gives them."""
@@ -102,6 +111,16 @@ class Subject:
         assert len(found) < 2, "a machine is reported twice"
         return found[0].state if found else "absent"
 
+    def observed(self, environment: str = ENVIRONMENT) -> Sequence[Instance]:
+        """Every machine of an environment, as another command would see them."""
+        return self.again().observe(environment)
+
+    def await_state(self, state: str, name: str = "web") -> None:
+        """Ask until the machine is in a state."""
+        deadline = time.monotonic() + PATIENCE
+        while self.state(name) != state:
+            assert time.monotonic() < deadline, f"still {self.state(name)}"
+
     def popen(
         self, instance: Instance, *argv: str | bytes, streams: Mapping[str, Any] | None = None, **fields: Any
     ) -> Any:
@@ -127,15 +146,3 @@ class Subject:
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         text: str = done.stdout.decode()
         return text.rstrip("\n")
-
-
-def processes_with(mark: str) -> list[str]:
-    """Command lines of the host's processes that have `mark` in it or in their environment."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                line, variables = (Path(f"/proc/{name}/{file}").read_bytes() for file in ("cmdline", "environ"))
-                if mark.encode() in line + variables:
-                    found.append(line.replace(b"\0", b" ").decode(errors="replace"))
-    return found

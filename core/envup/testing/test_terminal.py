@@ -13,9 +13,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from provider_kit import PATIENCE, Subject
 
 from envup.provider import Command, Instance
+from envup.testing.subject import PATIENCE, Subject
 
 
 class Session:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from provider_kit import Subject
 
 from envup.errors import EnvupError
 from envup.provider import Instance
+from envup.testing.subject import Subject
 
 TIME = 1_600_000_000
 
@@ -73,8 +73,8 @@ def test_modes_owners_and_times_are_kept(subject: Subject, machine: Instance, pl
         (member("d/file", mode=0o4711, uid=1000, gid=2000), b"content"),
         (member("d/none", mode=0o000), b""),
     )  # fmt: skip
-    shown = subject.shell(machine, f"cd {place}; stat -c '%n %a %u:%g %Y %s' d d/file d/none; cat d/file")
-    assert shown == (f"d 2750 33:34 {TIME} 4096\nd/file 4711 1000:2000 {TIME} 7\nd/none 0 0:0 {TIME} 0\ncontent")
+    shown = subject.shell(machine, f"cd {place}; stat -c '%n %a %u:%g %Y' d d/file d/none; cat d/file")
+    assert shown == (f"d 2750 33:34 {TIME}\nd/file 4711 1000:2000 {TIME}\nd/none 0 0:0 {TIME}\ncontent")
 
 
 def test_links_are_kept(subject: Subject, machine: Instance, place: str) -> None:
@@ -202,9 +202,12 @@ def test_missing_paths_are_errors_that_name_them(subject: Subject, machine: Inst
 
 
 def test_a_full_disk_is_an_error(subject: Subject, machine: Instance) -> None:
+    rooms = subject.shell(machine, "df --output=avail,target /dev /dev/shm | tail -n +2").splitlines()
+    room, directory = min((int(line.split()[0]), line.split()[1]) for line in rooms)
+    assert room < 1 << 20, "no file system of the machine is smaller than 1 GiB"
     with pytest.raises(EnvupError) as caught:
-        send(subject, machine, "/dev/shm/../../dev", (member("big"), b"x" * (5 << 20)))
-    subject.shell(machine, "rm -f /dev/big")
+        send(subject, machine, directory, (member("big"), bytes((room + 64) << 10)))
+    subject.shell(machine, f"rm -f {directory}/big")
     assert "space" in caught.value.details
 
 

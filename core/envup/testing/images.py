@@ -1,0 +1,36 @@
+"""The image that the kit's machines are made from."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from envup.image import Image
+
+
+def describe(archive: Path) -> Image:
+    """The image that an archive is."""
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Image(f"sha256:{digest}", archive, "amd64")
+
+
+def built() -> Path:
+    """A minimal Debian of this host's suite, built by the first who asks and kept below /var/tmp."""
+    kept = Path("/var/tmp") / f"envup-tests-{os.geteuid()}"
+    kept.mkdir(mode=0o755, exist_ok=True)
+    assert kept.stat().st_uid == os.geteuid(), f"{kept} belongs to somebody else"
+    path = kept / "debian.tar"
+    with (kept / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            new = path.with_suffix(".new.tar")
+            suite = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
+            command = ["mmdebstrap", "--variant=minbase", "--quiet", suite, str(new)]
+            subprocess.run(command, check=True, timeout=280)
+            new.rename(path)
+    return path

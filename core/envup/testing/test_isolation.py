@@ -1,0 +1,97 @@
+"""What a machine sees of the host: nothing but what was declared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from envup.provider import Instance
+from envup.testing.subject import PATIENCE, Subject
+
+
+def test_the_machine_has_processes_of_its_own(subject: Subject, machine: Instance) -> None:
+    assert "pytest" not in subject.shell(machine, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert subject.run(machine, "sh", "-c", f"kill -0 {os.getpid()}").returncode != 0
+
+
+def test_no_file_of_the_host_can_be_reached(subject: Subject, machine: Instance) -> None:
+    mark = subject.base / "of-the-host"
+    mark.write_text("secret")
+    for path in (mark, f"/proc/1/root{mark}", f"/proc/1/cwd{mark}", f"/../../..{mark}"):
+        assert subject.run(machine, "cat", str(path)).returncode != 0
+    assert str(subject.base) not in subject.shell(
+        machine, "cat /proc/self/mounts /proc/self/mountinfo | grep -v ' - devtmpfs'"
+    )
+
+
+def test_a_classic_escape_does_not_work(subject: Subject, machine: Instance) -> None:
+    perl = f"chroot q(/tmp/jail); chdir q(..) for 1..64; chroot q(.); print -e q({subject.base}) ? 1 : 0"
+    assert subject.shell(machine, f"mkdir -p /tmp/jail; exec perl -e '{perl}'") == "0"
+
+
+def test_no_descriptor_of_the_caller_leaks_in(subject: Subject, machine: Instance) -> None:
+    leaked = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    os.set_inheritable(leaked, True)
+    try:
+        streams = {"stdout": -1, "close_fds": False}
+        process = subject.popen(machine, "sh", "-c", "ls /proc/self/fd", streams=streams)
+        assert process.communicate(timeout=PATIENCE)[0].split() == [b"0", b"1", b"2", b"3"]
+    finally:
+        os.close(leaked)
+
+
+@pytest.mark.parametrize(
+    "path", ["/sys/x", "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern"]
+)
+def test_the_kernels_knobs_are_read_only(subject: Subject, machine: Instance, path: str) -> None:
+    assert subject.run(machine, "sh", "-c", f"echo h > {path}").returncode != 0
+
+
+def test_values_of_variables_are_on_no_disk(subject: Subject) -> None:
+    spec = subject.spec("secretive", environment={"TOKEN": "hunter2-on-no-disk"})
+    with subject.running(spec) as instance:
+        assert subject.shell(instance, "echo $TOKEN") == "hunter2-on-no-disk"
+        for path in subject.base.rglob("*.json"):
+            assert "hunter2" not in path.read_text()
+
+
+def test_the_usual_devices_live_and_those_of_the_host_are_dead(subject: Subject, machine: Instance) -> None:
+    for name in ("null", "zero", "full", "random", "urandom"):
+        assert subject.run(machine, "head", "-c1", f"/dev/{name}").returncode == 0
+    assert subject.run(machine, "ls", "/dev/sda", "/dev/vda", "/dev/mem", "/dev/kmsg").stdout == b""
+    assert (
+        subject.shell(machine, "echo x | tee /dev/fd/1 | cat; echo y > /dev/stdout; stat -fc %T /dev/shm")
+        == "x\nx\ny\ntmpfs"
+    )
+
+
+def test_no_disk_of_the_host_can_be_read(subject: Subject, machine: Instance) -> None:
+    disks = [path.read_text().strip().split(":") for path in Path("/sys/class/block").glob("*/dev")]
+    assert disks
+    for number, (major, minor) in enumerate(disks):
+        subject.run(machine, "mknod", f"/srv/disk{number}", "b", major, minor)
+        assert subject.run(machine, "head", "-c1", f"/srv/disk{number}").returncode != 0
+
+
+def test_the_kernels_memory_cannot_be_read(subject: Subject, machine: Instance) -> None:
+    assert subject.run(machine, "sh", "-c", "cat /proc/kcore | head -c1").stdout == b""
+
+
+def test_nothing_can_be_loaded_into_the_kernel(subject: Subject, machine: Instance) -> None:
+    assert subject.run(machine, "sh", "-c", "echo 1 > /proc/sys/kernel/modules_disabled").returncode != 0
+    capabilities = int(subject.shell(machine, "grep CapEff /proc/self/status | cut -f2"), 16)
+    initial = subject.shell(machine, "cat /proc/self/uid_map").split() == ["0", "0", "4294967295"]
+    assert not (initial and capabilities >> 16 & 1)
+
+
+def test_the_clock_and_the_name_of_the_host_cannot_be_set(subject: Subject, machine: Instance) -> None:
+    before = os.uname().nodename
+    assert subject.run(machine, "date", "-s", "2001-01-01").returncode != 0
+    subject.run(machine, "hostname", "pwned")
+    assert os.uname().nodename == before
+
+
+def test_a_program_without_a_terminal_has_no_way_to_the_callers(subject: Subject, machine: Instance) -> None:
+    assert subject.run(machine, "sh", "-c", "echo x > /dev/tty").returncode != 0

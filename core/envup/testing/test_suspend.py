@@ -1,0 +1,65 @@
+"""A suspended machine stands still and goes on where it stood."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from envup.errors import EnvupError
+from envup.provider import Instance, Suspend
+from envup.testing.subject import Subject
+
+pytestmark = pytest.mark.usefixtures("check_no_leak")
+
+COUNT = "setsid -f sh -c 'n=0; while :; do n=$((n+1)); echo $n > /srv/count; sleep 0.02; done' >/dev/null 2>&1"
+
+
+@pytest.fixture
+def counting(subject: Subject) -> Iterator[Instance]:
+    """A machine in which a program counts."""
+    subject.needs(Suspend)
+    with subject.running(subject.spec("counter")) as instance:
+        subject.shell(instance, f"{COUNT}; until [ -s /srv/count ]; do sleep 0.02; done")
+        yield instance
+
+
+def count(subject: Subject, instance: Instance) -> int:
+    return int(subject.shell(instance, "until [ -s /srv/count ]; do :; done; cat /srv/count"))
+
+
+def test_a_program_stands_still_and_goes_on(subject: Subject, counting: Instance) -> None:
+    for _ in range(2):
+        subject.provider.suspend(counting)
+    assert subject.state("counter") == "suspended"
+    time.sleep(2)
+    for _ in range(2):
+        subject.provider.resume(counting)
+    assert subject.state("counter") == "running"
+    seen = count(subject, counting)
+    assert seen < 90, "it counted on"
+    while count(subject, counting) <= seen:
+        pass
+
+
+def test_a_suspended_machine_cannot_be_entered(subject: Subject, counting: Instance) -> None:
+    subject.provider.suspend(counting)
+    try:
+        code = subject.run(counting, "true").returncode
+    except EnvupError as error:
+        code = error.code
+    assert code == 125
+
+
+def test_a_suspended_machine_is_stopped_and_starts_again(subject: Subject, counting: Instance) -> None:
+    subject.provider.suspend(counting)
+    subject.provider.stop(counting, grace=2)
+    assert subject.state("counter") == "stopped"
+    assert subject.provider.start(counting, subject.spec("counter")).state == "running"
+
+
+def test_a_suspended_machine_is_destroyed(subject: Subject, counting: Instance) -> None:
+    subject.provider.suspend(counting)
+    subject.provider.destroy(counting)
+    assert subject.state("counter") == "absent"

@@ -1,0 +1,60 @@
+"""What machines leave on a host when they are not taken away wholly: mounts, control groups, loop devices, network
+interfaces, processes."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+Traces = dict[str, list[str]]
+
+
+def traces(mark: str, environment: str) -> Traces:
+    """What there is on this host of machines below a directory with `mark` in its name, or of environments whose name
+    begins with `environment`."""
+    mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if mark in line]
+    groups = sorted(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/*{environment}*"))
+    backing = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    return {"mounts": mounts, "groups": groups, "loops": [path for path in backing if mark in path]}
+
+
+def interfaces() -> set[str]:
+    """The network interfaces of this host."""
+    return {path.name for path in Path("/sys/class/net").iterdir()}
+
+
+def processes_with(mark: str) -> list[str]:
+    """Command lines of the host's processes that have `mark` in it or in their environment."""
+    return [line for _process, line in _marked(mark)]
+
+
+def process_with(mark: str) -> int:
+    """The one process of this host that has `mark` in its command line or environment."""
+    ((process, _line),) = _marked(mark)
+    return process
+
+
+def first_process(member: int) -> int:
+    """PID 1 of the PID namespace that a process of this host is in, as the host numbers it."""
+    namespace = Path(f"/proc/{member}/ns/pid").stat().st_ino
+    for process in _processes():
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{process}/status").read_text()
+            numbers = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
+            if numbers[-1] == "1" and Path(f"/proc/{process}/ns/pid").stat().st_ino == namespace:
+                return process
+    raise LookupError(f"process {member} is in a PID namespace whose first process is not to be seen")
+
+
+def _marked(mark: str) -> list[tuple[int, str]]:
+    found = []
+    for process in _processes():
+        with contextlib.suppress(OSError):
+            line, variables = (Path(f"/proc/{process}/{file}").read_bytes() for file in ("cmdline", "environ"))
+            if mark.encode() in line + variables:
+                found.append((process, line.replace(b"\0", b" ").decode(errors="replace")))
+    return found
+
+
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
