@@ -17,6 +17,16 @@ def nothing() -> None:
     """Does nothing."""
 
 
+def in_turn(*works: Work) -> Work:
+    """One after the other, as one."""
+
+    def work() -> None:
+        for one in works:
+            one()
+
+    return work
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
     """One thing that is timed. `before` and `after` run around each timed `work` and are not timed."""

@@ -39,6 +39,19 @@ class Figure:
         return cls(times.name, _in_words(times), f"{ratio:.2f} x {base.name}", f"<= {goal:g} x", ratio <= goal)
 
     @classmethod
+    def above(cls, times: Times, base: Times, seconds: float) -> Figure:
+        """A time that may be at most `seconds` more than another."""
+        more = times.median - base.median
+        goal = f"<= raw + {seconds * 1000:g} ms"
+        return cls(times.name, _in_words(times), f"raw + {more * 1000:.0f} ms", goal, more <= seconds)
+
+    @classmethod
+    def faster(cls, times: Times, base: Times, factor: float) -> Figure:
+        """A time that must be at least `factor` times shorter than another."""
+        found = base.median / times.median
+        return cls(times.name, _in_words(times), f"{found:.1f} x faster", f">= {factor:g} x", found >= factor)
+
+    @classmethod
     def limit(cls, times: Times, seconds: float) -> Figure:
         """A time with a limit."""
         return cls(times.name, _in_words(times), "", f"<= {seconds * 1000:g} ms", times.median <= seconds)

@@ -9,49 +9,20 @@ below benchmarks/work, which keeps the image for the next run.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
+from containers import docker, growth, lxc, vagrant
 from facts import facts
 from measure import Contender, Shell, disk_usage, side_by_side
 from peers import clean_up, raw_contenders
+from project import ENVUP, Bench
 from result import Figure, write
 
 HERE = Path(__file__).resolve().parent
-ENVUP = Path(sys.executable).with_name("envup")
 MANY, CROWD = 20, 100
-
-
-class Bench:
-    """Projects with machines of one image, in one home."""
-
-    def __init__(self, work: Path, image: str) -> None:
-        self.work, self.home, self.image = work, work / "home", image
-        self.environment = {**os.environ, "ENVUP_HOME": str(self.home)}
-        self.environment.pop("ENVUP_FILE", None)
-
-    def project(self, name: str, machines: int, step: bool = False) -> Shell:
-        """A project of that many machines, with one shell step each or none."""
-        directory = self.work / name
-        directory.mkdir(parents=True, exist_ok=True)
-        body = f"provider: chroot\ndefaults:\n  image: {self.image}\n  mounts: []\n"
-        body += "  provision: [{shell: 'true'}]\n" if step else ""
-        body += "machines:\n" + "".join(f"  m{number}: {{}}\n" for number in range(machines))
-        (directory / "Envfile").write_text(body)
-        return Shell(directory, self.environment)
-
-    @contextmanager
-    def up(self, shell: Shell) -> Iterator[Shell]:
-        """The project with its machines running."""
-        shell.program(ENVUP, "up", "--yes")()
-        try:
-            yield shell
-        finally:
-            shell.program(ENVUP, "destroy", "--yes")()
 
 
 def verbs(bench: Bench, rounds: int) -> list[Figure]:
@@ -77,7 +48,7 @@ def making(bench: Bench, rounds: int) -> list[Figure]:
     contenders = [
         _up("env up, one machine", one),
         _up(f"env up, {MANY} machines", many),
-        Contender("env up, exec true, destroy", _in_turn(one)),
+        Contender("env up, exec true, destroy", bench.life(one)),
         *raw,
     ]
     try:
@@ -98,16 +69,6 @@ def _up(name: str, shell: Shell) -> Contender:
     return Contender(name, shell.program(ENVUP, "up", "--yes"), after=destroy)
 
 
-def _in_turn(shell: Shell) -> Callable[[], None]:
-    commands = [shell.program(ENVUP, *words) for words in (("up",), ("exec", "m0", "true"), ("destroy", "--yes"))]
-
-    def work() -> None:
-        for command in commands:
-            command()
-
-    return work
-
-
 def disk(bench: Bench) -> Figure:
     """What many machines of one image take beyond the image."""
     shell = bench.project("crowd", CROWD)
@@ -116,6 +77,12 @@ def disk(bench: Bench) -> Figure:
     with bench.up(shell):
         used = disk_usage(bench.home, without=images) - before
     return Figure.size(f"disk of {CROWD} machines beyond the image", used, 64 << 20)
+
+
+def containers(bench: Bench, rounds: int) -> list[Figure]:
+    """Docker and LXC on the image that the other groups use."""
+    archive = next((bench.home / "data/images/blobs/sha256").glob("*.tar"))
+    return [*docker(bench, archive, rounds), *lxc(bench, archive, rounds)]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -128,13 +95,18 @@ def main(arguments: Sequence[str]) -> int:
     work = HERE / "work"
     image = f"{{tarball: {given.tarball.resolve()}}}" if given.tarball else "debian/bookworm"
     bench = Bench(work, image)
-    with bench.up(bench.project("warm", 1)):
-        pass
+    for provider in ("chroot", "docker", "lxc"):
+        with bench.up(bench.project("warm", 1, provider=provider)):
+            pass
+    fewer = max(3, given.rounds // 3)
     try:
         groups = [
             ("Verbs on a running machine", verbs(bench, given.rounds)),
-            ("Making machines from an image in the store", making(bench, max(3, given.rounds // 3))),
+            ("Making machines from an image in the store", making(bench, fewer)),
             ("Disk", [disk(bench)]),
+            ("Docker and LXC against their own tools, image present", containers(bench, fewer)),
+            ("Docker against Vagrant's docker provider", vagrant(bench, 3)),
+            ("Many machines", [growth(bench, name, MANY, fewer) for name in ("chroot", "docker", "lxc")]),
         ]
     finally:
         for path in work.iterdir():
