@@ -1,7 +1,9 @@
 #!/bin/sh
-# Runs the conformance cases as an ordinary account, in rootless mode: tests/rootless.sh [PYTEST ARGUMENT…]. Run as root.
+# Runs the conformance kit as an ordinary account, in rootless mode: tests/rootless.sh PROVIDER [PYTEST ARGUMENT…]. Run as root.
 # The account runs a copy, as the checkout may be closed to it. PYTHON names the interpreter with envup's `dev` extra.
 set -eu
+provider=$1
+shift
 here=$(cd "$(dirname "$0")/.." && pwd)
 account=$("$here/tests/account.sh")
 place=$(mktemp -d /var/tmp/envup-rootless.XXXXXX)
@@ -13,4 +15,4 @@ install -d -o "$account" "$place/tmp"
 cd "$place"
 runuser -u "$account" -- env -i "PATH=$PATH" LANG=C.UTF-8 "HOME=$place/tmp" "TMPDIR=$place/tmp" \
     "PYTHONPATH=$place/packages" PYTHONDONTWRITEBYTECODE=1 ${ENVUP_TEST_IMAGE:+"ENVUP_TEST_IMAGE=$ENVUP_TEST_IMAGE"} \
-    "$python" -m pytest -p no:cacheprovider tests/conformance "$@"
+    "$python" -m pytest -p no:cacheprovider --pyargs envup.testing --envup-provider "$provider" "$@"

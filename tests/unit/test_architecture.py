@@ -42,6 +42,14 @@ def test_the_core_imports_no_plugin() -> None:
         assert not {name for name in imported(file) if name.split(".")[0] in PLUGINS}, file
 
 
+def test_the_way_into_namespaces_imports_only_contracts() -> None:
+    files = list((ROOT / "core/envup/namespaces").rglob("*.py"))
+    assert files
+    for file in files:
+        core = {name for name in imported(file) if name.split(".")[0] == "envup"}
+        assert {name.split(".")[1] for name in core} <= CONTRACTS, file
+
+
 def test_the_command_line_is_imported_by_nothing_but_itself_and_the_entry_point() -> None:
     for file in (ROOT / "core/envup").rglob("*.py"):
         if "cli" in file.parts or file.name == "shim.py":

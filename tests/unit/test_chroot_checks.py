@@ -123,4 +123,4 @@ def test_the_range_that_is_proposed_is_free() -> None:
 
 
 def test_root_of_the_namespace_is_the_user_and_the_rest_follows_on() -> None:
-    assert subids.id_map(1001, [(100000, 65536), (500000, 10)]) == "0:1001:1,1:100000:65536,65537:500000:10"
+    assert subids.id_map([(1001, 1), (100000, 65536), (500000, 10)]) == "0:1001:1,1:100000:65536,65537:500000:10"

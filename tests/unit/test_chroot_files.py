@@ -90,14 +90,14 @@ def test_a_process_is_known_by_its_start() -> None:
 
 
 def test_hosts_keeps_what_the_user_wrote() -> None:
-    once = guestfiles.hosts("10.0.0.1 mine\n", "web", ["db"])
+    once = guestfiles.hosts("10.0.0.1 mine\n", [("127.0.0.1", "web"), ("127.0.0.1", "db")])
     assert once.splitlines() == ["10.0.0.1 mine", "# envup begin", "127.0.0.1\tweb", "127.0.0.1\tdb", "# envup end"]
-    again = guestfiles.hosts(once + "10.0.0.2 later\n", "shop", [])
+    again = guestfiles.hosts(once + "10.0.0.2 later\n", [("127.0.0.1", "shop")])
     assert again.splitlines() == ["10.0.0.1 mine", "10.0.0.2 later", "# envup begin", "127.0.0.1\tshop", "# envup end"]
 
 
 def test_hosts_of_an_empty_machine_knows_the_loopback() -> None:
-    assert "localhost" in guestfiles.hosts(None, "localhost", ["localhost"]).splitlines()[0]
+    assert "localhost" in guestfiles.hosts(None, [("127.0.0.1", "localhost")] * 2).splitlines()[0]
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def unpack(archive: Path, target: Path, *, argv_prefix: tuple[str, ...] = ()) ->
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{os.urandom(4).hex()}")
     try:
-        temporary.mkdir(mode=0o755)
+        tools.run((*argv_prefix, "mkdir", "--mode=755", "--", str(temporary)))
         source = ("--file", str(archive), "--directory", str(temporary))
         tools.run((*argv_prefix, "tar", *_UNPACK, *source))
         tools.run(("sync", "--file-system", str(temporary)))

@@ -1,10 +1,11 @@
 """The way into machines whose processes live in namespaces of this host, for every provider that makes such machines.
 
 A provider says with a `Way` how to reach one; `enter`, `send` and `fetch` are then its `command`, `send` and `fetch`.
-Beside them the modules of this package have what such providers share: programs in a bare interpreter (`programs`),
-subordinate ids and user namespaces (`subids`, `userns`), control groups (`cgroups`), unpacked images (`trees`), disks
-on loop devices (`disk`), the directories of machines (`directories`, `records`) and files that are written inside
-(`guestfiles`).
+Beside them the modules of this package have what such providers share: programs in a bare interpreter and tools that
+run as root of a user namespace (`programs`), subordinate ids and user namespaces (`subids`, `userns`), control groups
+(`cgroups`), labels (`confinement`), the end of a first process (`ending`), unpacked images (`trees`), disks on
+loop devices (`disk`, `disk_images`), the directories of machines (`directories`, `records`) and files that are written
+inside (`guestfiles`).
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
@@ -37,8 +38,8 @@ class Way(Value):
     `cgroup`; `user` only where it is another than the caller's (`namespaces_of` tells). `capabilities` is the mask that
     programs may keep, None as much as `pid` has in its bounding set. `cgroups` are directories of control groups that
     programs are put in, `persona` is an execution domain after personality(2). `holder` is a process of the host,
-    started at `holder_start`, whose environment has the machine's variables as `variables.packed` makes them; None where
-    there are none. `label` is what programs are confined by (`confinement.label_of`), `no_new_privileges` after
+    started at `holder_start`, whose environment has the machine's variables as `variables.packed` makes them; None
+    where there are none. `label` is what programs are confined by (`confinement.label_of`), `no_new_privileges` after
     prctl(2)."""
 
     pid: int

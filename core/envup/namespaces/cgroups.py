@@ -164,21 +164,26 @@ def attach(groups: Iterable[str], processes: Iterable[int]) -> None:
 
 
 def remove(groups: Iterable[str]) -> None:
-    """Remove groups and the `envup` above them when it is empty; missing ones are no error. What still runs in one is
-    killed."""
+    """Remove groups, those that are below them, and the `envup` above them when it is empty; missing ones are no error.
+    What still runs in one is killed."""
     for group in map(Path, groups):
-        while True:
-            try:
-                group.rmdir()
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                if error.errno != errno.EBUSY or not _kill(group):
-                    raise EnvupError(f"cannot remove the control group {group}: {error.strerror}") from error
-                continue
-            break
+        for directory, _names, _files in os.walk(group, topdown=False):
+            _remove_one(Path(directory))
         with contextlib.suppress(OSError):
             group.parent.rmdir()  # fails while other machines have groups there
+
+
+def _remove_one(group: Path) -> None:
+    while True:
+        try:
+            group.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or not _kill(group):
+                raise EnvupError(f"cannot remove the control group {group}: {error.strerror}") from error
+        else:
+            return
 
 
 def groups_of(name: str, *, rootless: bool) -> list[str]:

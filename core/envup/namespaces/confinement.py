@@ -1,7 +1,7 @@
-"""What confines a program beside its namespaces: a label of AppArmor or SELinux, and `no_new_privileges`.
+"""Labels of AppArmor or SELinux that confine programs.
 
-Labels are read and taken on through /proc/PID/attr, see proc_pid_attr(5). AppArmor has a directory of its own there,
-and takes a command where SELinux takes a bare label.
+They are read and taken on through /proc/PID/attr, see proc_pid_attr(5). AppArmor has a directory of its own there, and
+takes a command where SELinux takes a bare label.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
@@ -9,8 +9,6 @@ and takes a command where SELinux takes a bare label.
 from __future__ import annotations
 
 import os
-
-from envup.namespaces import syscalls
 
 _APPARMOR = "attr/apparmor"
 _UNCONFINED = ("", "unconfined")
@@ -37,11 +35,6 @@ def take_on(label: str, host_proc: int) -> None:
         _write(host_proc, "self/attr/exec", label)
 
 
-def give_no_privileges() -> None:
-    """No program that this process executes gains privileges by it."""
-    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-
-
 def _read(directory: int, path: str) -> str | None:
     """The text of an attribute; None where its security module is not there or not in force."""
     try:
@@ -61,6 +54,6 @@ def _write(directory: int, path: str, text: str) -> None:
     try:
         os.write(descriptor, os.fsencode(text))
     except OSError as error:
-        raise OSError(error.errno, error.strerror, f"/proc/{path}") from error
+        raise OSError(error.errno, f"the label '{text}' is refused: {error.strerror}") from error
     finally:
         os.close(descriptor)

@@ -19,19 +19,20 @@ _PATIENCE = 1.0
 """Seconds that a killed machine is waited for before stopped host processes that must reap some of it are continued."""
 
 
-def end(run: Mapping[str, Any], grace: float) -> None:
-    """End the holder and with it every process of the machine: asked to, then after `grace` seconds killed. Returns
-    when all are gone. Errors: `EnvupError` when the kernel does not let go of one."""
+def end(run: Mapping[str, Any], grace: float, *, request: int = signal.SIGTERM) -> None:
+    """End the process that `run` names by `pid` and `start`, PID 1 of a machine, and with it every other: asked to by
+    the signal `request`, then after `grace` seconds killed. Returns when all are gone, at once where they are already.
+    Errors: `EnvupError` when the kernel does not let go of one."""
     try:
         descriptor = os.pidfd_open(run["pid"])
     except ProcessLookupError:
         return
     try:
-        if records.start_time(run["pid"]) != run["start"]:
+        if not records.lives(run["pid"], run["start"]):
             return
         namespace = _namespace(f"/proc/{run['pid']}/ns/pid")
         if grace > 0:
-            _send(descriptor, signal.SIGTERM)
+            _send(descriptor, request)
             if _ended(descriptor, grace):
                 return
         _send(descriptor, signal.SIGKILL)
@@ -45,7 +46,7 @@ def end(run: Mapping[str, Any], grace: float) -> None:
         os.close(descriptor)
 
 
-def _send(descriptor: int, number: signal.Signals) -> None:
+def _send(descriptor: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(descriptor, number)
 
@@ -73,8 +74,10 @@ def _continue_stopped(namespace: int | None) -> None:
 
 
 def members(run: Mapping[str, Any]) -> set[int]:
-    """Every process of a running machine, by its number on the host."""
+    """Every process of a running machine, by its number on the host; none when it has ended."""
     namespace = _namespace(f"/proc/{run['pid']}/ns/pid")
+    if namespace is None:
+        return set()
     return {process for process in _processes() if _namespace(f"/proc/{process}/ns/pid") == namespace}
 
 

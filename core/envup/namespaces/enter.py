@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from envup.namespaces import accounts, capabilities, joining, relay, syscalls, terminal
+from envup.namespaces import accounts, capabilities, confinement, joining, relay, syscalls, terminal
 from envup.namespaces.signals import signal
 from envup.namespaces.variables import unpacked
 
@@ -18,22 +18,14 @@ _SEARCH_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def main(arguments: list[str]) -> int:
     """See the module. Returns only when the program could not be started."""
-    way = joining.Way(arguments)
-    wants_terminal = way.values["terminal"] == "1" and os.isatty(0)
     caller = os.getppid()
-    host_proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        variables = way.variables()
-        kept = way.capabilities()
-        cgroups = way.open_cgroups()
-        way.join(processes=True)
-        account = accounts.find(os.fsencode(way.values["user"]))
-        pair = terminal.open_pair(account.uid) if wants_terminal else None
+        program = _Program(joining.Way(arguments))
     except joining.NotRunning as error:
         return _complain(125, str(error))
     except accounts.UnknownAccount as error:
         return _complain(126, str(error))
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return _complain(125, "the machine is not running")
     except OSError as error:
         return _complain(125, f"the machine cannot be entered: {error}")
@@ -41,76 +33,100 @@ def main(arguments: list[str]) -> int:
     alive_reader, alive_writer = os.pipe()
     if b"ENVUP_SUPERVISED" in os.environb:
         relay.end_with(caller)
-    child = os.fork()
+    child = program.fork()
     if child == 0:
         os.close(alive_writer)
-        environment = _environment(account, variables, terminal=wants_terminal)
-        os._exit(_child(way, account, environment, kept, cgroups, pair, mask, alive_reader))
+        os._exit(program.start(mask, alive_reader))
     os.close(alive_reader)
-    for cgroup in cgroups:
+    for cgroup in program.cgroups:
         os.close(cgroup)
-    return relay.end_like(relay.stand_in(child, host_proc, pair))
+    return relay.end_like(relay.stand_in(child, program.host_proc, program.pair))
 
 
-def _child(
-    way: joining.Way,
-    account: accounts.Account,
-    environment: dict[bytes, bytes],
-    kept: int,
-    cgroups: list[int],
-    pair: terminal.Pair | None,
-    mask: set[int],
-    alive: int,
-) -> int:
-    """What the child does after the fork. Returns an exit code, and only when the program could not be started."""
-    try:
-        for cgroup in cgroups:
-            os.write(cgroup, b"0")
-        os.setsid()
-        if pair is not None:
-            terminal.adopt(pair.slave)
-        capabilities.limit_to(kept)
-        if persona := int(way.values["persona"]):
+class _Program:
+    """The program to be, with all that it needs of the host; to make one joins the machine."""
+
+    __slots__ = ("account", "cgroups", "host_proc", "kept", "pair", "pipes", "variables", "way")
+
+    def __init__(self, way: joining.Way) -> None:
+        self.way = way
+        self.host_proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+        self.variables = way.variables()
+        self.kept = way.capabilities()
+        self.cgroups = way.open_cgroups()
+        self.pipes = way.lend_pipes()
+        way.join(processes=True)
+        self.account = accounts.find(os.fsencode(way.values["user"]))
+        wants_terminal = way.values["terminal"] == "1" and os.isatty(0)
+        self.pair = terminal.open_pair(self.account.uid) if wants_terminal else None
+
+    def fork(self) -> int:
+        """fork(2). Programs of the machine see the child, and its root may have every capability that there is: what
+        the child has of the host stays closed to them until it has executed its program."""
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        child = os.fork()
+        if child and self.way.has_processes():
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+        return child
+
+    def start(self, mask: set[int], alive: int) -> int:
+        """What the child does. Returns an exit code, and only when the program could not be started."""
+        try:
+            for cgroup in self.cgroups:
+                os.write(cgroup, b"0")
+            os.setsid()
+            if self.pair is not None:
+                terminal.adopt(self.pair.slave)
+            self._confine()
+        except OSError as error:
+            return _complain(125, f"the machine cannot be entered: {error}")
+        return self._become(mask, alive)
+
+    def _confine(self) -> None:
+        values = self.way.values
+        capabilities.limit_to(self.kept)
+        if persona := int(values["persona"]):
             syscalls.personality(persona)
-    except OSError as error:
-        return _complain(125, f"the machine cannot be entered: {error}")
-    return _become(way, account, environment, mask, alive)
+        if label := values["label"]:
+            confinement.take_on(label, self.host_proc)
+        if values["no_new_privileges"] == "1":
+            syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 
+    def _become(self, mask: set[int], alive: int) -> int:
+        """Turn the child into the program."""
+        os.umask(0o022)
+        account = self.account
+        try:
+            for pipe in self.pipes:
+                os.fchown(pipe, account.uid, -1)
+            os.setgroups(account.groups)
+            os.setresgid(account.gid, account.gid, account.gid)
+            os.setresuid(account.uid, account.uid, account.uid)
+        except OSError as error:
+            return _complain(126, f"cannot become user {account.uid}:{account.gid}: {error.strerror}")
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        relay.exit_when_orphaned(alive)
+        workdir = os.fsencode(self.way.values["workdir"])
+        try:
+            os.chdir(workdir or account.home)
+        except OSError as error:
+            if workdir:
+                return _complain(126, f"working directory {os.fsdecode(workdir)}: {error.strerror}")
+            os.chdir("/")
+        argv = [os.fsencode(argument) for argument in self.way.rest]
+        program = argv[0] if argv else account.shell
+        os.closerange(3, 1 << 20)
+        relay.restore_signals(mask)
+        return _execute(program, argv or [b"-" + account.shell.rpartition(b"/")[2]], self._environment())
 
-def _environment(account: accounts.Account, machine: dict[bytes, bytes], *, terminal: bool) -> dict[bytes, bytes]:
-    """Later ones win: defaults, what the user's entry says, the machine's, this command's."""
-    found = {b"PATH": _SEARCH_PATH, b"LANG": b"C.UTF-8"}
-    found |= {b"HOME": account.home, b"USER": account.name, b"LOGNAME": account.name, b"SHELL": account.shell}
-    if terminal and b"TERM" in os.environb:
-        found[b"TERM"] = os.environb[b"TERM"]
-    return found | machine | unpacked(os.environb)
-
-
-def _become(
-    way: joining.Way, account: accounts.Account, environment: dict[bytes, bytes], mask: set[int], alive: int
-) -> int:
-    """Turn the child into the program."""
-    os.umask(0o022)
-    try:
-        os.setgroups(account.groups)
-        os.setresgid(account.gid, account.gid, account.gid)
-        os.setresuid(account.uid, account.uid, account.uid)
-    except OSError as error:
-        return _complain(126, f"cannot become user {account.uid}:{account.gid}: {error.strerror}")
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    relay.exit_when_orphaned(alive)
-    workdir = os.fsencode(way.values["workdir"])
-    try:
-        os.chdir(workdir or account.home)
-    except OSError as error:
-        if workdir:
-            return _complain(126, f"working directory {os.fsdecode(workdir)}: {error.strerror}")
-        os.chdir("/")
-    argv = [os.fsencode(argument) for argument in way.rest]
-    program = argv[0] if argv else account.shell
-    os.closerange(3, 1 << 20)
-    relay.restore_signals(mask)
-    return _execute(program, argv or [b"-" + account.shell.rpartition(b"/")[2]], environment)
+    def _environment(self) -> dict[bytes, bytes]:
+        """Later ones win: defaults, what the user's entry says, the machine's, this command's."""
+        account = self.account
+        found = {b"PATH": _SEARCH_PATH, b"LANG": b"C.UTF-8"}
+        found |= {b"HOME": account.home, b"USER": account.name, b"LOGNAME": account.name, b"SHELL": account.shell}
+        if self.pair is not None and b"TERM" in os.environb:
+            found[b"TERM"] = os.environb[b"TERM"]
+        return found | self.variables | unpacked(os.environb)
 
 
 def _execute(program: bytes, argv: list[bytes], environment: dict[bytes, bytes]) -> int:

@@ -15,14 +15,15 @@ _BEGIN = "# envup begin"
 _END = "# envup end"
 _MOST = 1 << 20
 """Characters that are read of a file: the machine decides what is behind its name."""
-_RESOLVER_MARK = "# Copied from the host by envup at each start; remove this line to keep your own.\n"
+_RESOLVER_MARK = "# Written by envup at each start; remove this line to keep your own.\n"
 
 
-def write(hostname: str, peers: list[str], resolver: str | None, *, first: bool) -> None:
-    """Bring all three up to date. `resolver` is the text of the host's resolv.conf; None leaves the machine's alone."""
+def write(hostname: str, addresses: list[tuple[str, str]], resolver: str | None, *, first: bool) -> None:
+    """Bring all three up to date. `addresses` are (address, name) of this machine and its peers, `resolver` is the text
+    of resolv.conf; None leaves the machine's alone."""
     os.makedirs("/etc", exist_ok=True)
     before = _read("/etc/hosts")
-    _replace("/etc/hosts", hosts(before, hostname, peers), before)
+    _replace("/etc/hosts", hosts(before, addresses), before)
     before = _read("/etc/hostname")
     _replace("/etc/hostname", f"{hostname}\n", before)
     before = _read("/etc/resolv.conf")
@@ -30,8 +31,8 @@ def write(hostname: str, peers: list[str], resolver: str | None, *, first: bool)
         _replace("/etc/resolv.conf", _RESOLVER_MARK + resolver, before)
 
 
-def hosts(before: str | None, hostname: str, peers: list[str]) -> str:
-    """/etc/hosts with our block at its end. All machines share the host's network, so each name is the loopback."""
+def hosts(before: str | None, addresses: list[tuple[str, str]]) -> str:
+    """/etc/hosts with our block at its end; the first address of a name counts."""
     kept: list[str] = []
     inside = False
     for line in (before or "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n").splitlines():
@@ -39,9 +40,11 @@ def hosts(before: str | None, hostname: str, peers: list[str]) -> str:
             inside = line == _BEGIN
         elif not inside:
             kept.append(line)
-    names = dict.fromkeys(name for name in (hostname, *peers) if name not in ("", "localhost"))
-    block = [_BEGIN, *(f"127.0.0.1\t{name}" for name in names), _END]
-    return "\n".join([*kept, *block]) + "\n"
+    names: dict[str, str] = {}
+    for address, name in addresses:
+        names.setdefault(name, address)
+    block = [_BEGIN, *(f"{address}\t{name}" for name, address in names.items() if name not in ("", "localhost"))]
+    return "\n".join([*kept, *block, _END]) + "\n"
 
 
 def _read(path: str) -> str | None:

@@ -1,13 +1,13 @@
 """Joins the namespaces of a running machine. Shared by the programs that enter one."""
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH123
+# ruff: noqa: PTH102, PTH115, PTH123
 
 from __future__ import annotations
 
 import os
 
-from envup.namespaces import cgroup_leaf, pipes, records, syscalls
+from envup.namespaces import records, syscalls
 from envup.namespaces.variables import unpacked
 
 _KINDS = {
@@ -49,7 +49,7 @@ class Way:
 
     def open_cgroups(self) -> list[int]:
         """Descriptors to write 0 to, which moves the writer into the machine's control groups."""
-        return [os.open(f"{cgroup_leaf.below(cgroup)}/cgroup.procs", os.O_WRONLY) for cgroup in self.cgroups]
+        return [os.open(f"{_leaf(cgroup)}/cgroup.procs", os.O_WRONLY) for cgroup in self.cgroups]
 
     def capabilities(self) -> int:
         """The mask of capabilities that programs may keep. To be asked before `join`."""
@@ -58,9 +58,24 @@ class Way:
         with open(f"/proc/{self.values['pid']}/status", "rb") as file:
             return int(next(line for line in file if line.startswith(b"CapBnd:")).split()[1], 16)
 
+    def lend_pipes(self) -> list[int]:
+        """Give the standard streams that are pipes to the machine's root, who could not open /dev/stderr otherwise;
+        their descriptors. Only root of the host can, and only others than root need it. To be asked before `join`."""
+        if not self.has_users() or os.geteuid() != 0:
+            return []
+        pipes = [descriptor for descriptor in (0, 1, 2) if _is_pipe(descriptor)]
+        uid, gid = (_first_of(f"/proc/{self.values['pid']}/{file}") for file in ("uid_map", "gid_map"))
+        for pipe in pipes:
+            os.fchown(pipe, uid, gid)
+        return pipes
+
     def has_users(self) -> bool:
         """Whether the machine has a user namespace of its own, whose root `join` makes this process."""
         return "user" in self.values["namespaces"].split(",")
+
+    def has_processes(self) -> bool:
+        """Whether the machine numbers its processes itself, so that it sees none of the host."""
+        return "pid" in self.values["namespaces"].split(",")
 
     def join(self, *, processes: bool) -> None:
         """Become part of the machine: of its namespaces, of that for processes only if `processes`, and only with
@@ -75,11 +90,44 @@ class Way:
         if not records.lives(pid, self.values["start"]):
             raise NotRunning("the machine is not running")
         syscalls.seal_imports()
-        if self.has_users() and os.geteuid() == 0:
-            pipes.give_to_root_of(pid)
         syscalls.setns(descriptor, kinds)
         os.close(descriptor)
         if self.has_users():
             os.setresgid(0, 0, 0)
             os.setgroups([])
             os.setresuid(0, 0, 0)
+
+
+def _leaf(cgroup: str) -> str:
+    """The group itself, or one of ours below it where it has groups below that share controllers: version 2 takes
+    processes into leaves only (cgroup-v2.rst, No Internal Process Constraint)."""
+    try:
+        with open(f"{cgroup}/cgroup.subtree_control", "rb") as file:
+            if not file.read().strip():
+                return cgroup
+    except FileNotFoundError:
+        return cgroup
+    leaf = f"{cgroup}/envup"
+    try:
+        os.mkdir(leaf)
+    except FileExistsError:
+        return leaf
+    return leaf
+
+
+def _is_pipe(descriptor: int) -> bool:
+    """Whether it is a pipe without a name, which is nobody else's."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith("pipe:")
+    except FileNotFoundError:
+        return False
+
+
+def _first_of(file: str) -> int:
+    """The id here that a map of user_namespaces(7) has for id 0 inside. Errors: `OSError` where there is none."""
+    with open(file, "rb") as lines:
+        for line in lines:
+            inside, outside, _count = line.split()
+            if inside == b"0":
+                return int(outside)
+    raise OSError(f"{file} has no root")

@@ -14,6 +14,8 @@ from envup.errors import EnvupError
 from envup.namespaces import subids
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
+_LAST_ID = 2**32 - 2
+"""2**32 - 1 means none."""
 
 
 def program(module: str, *arguments: str, directory: str = _HERE) -> tuple[str, ...]:
@@ -27,7 +29,22 @@ def as_owner() -> tuple[str, ...]:
     """What to put before a tool that handles a machine's files, so that it may touch those of every user of the
     machine."""
     maps = subids.maps()
-    return program("userns", *maps, "--") if maps else ()
+    return as_root_of(*maps) if maps else ()
+
+
+def as_root_of(uids: str, gids: str) -> tuple[str, ...]:
+    """What to put before a tool that is to run as root of a new user namespace with these maps (`subids`). The tool
+    reaches files through directories of the caller, whose ids are mapped too."""
+    return program("userns", _with(uids, os.geteuid()), _with(gids, os.getegid()), "--")
+
+
+def _with(ids: str, own: int) -> str:
+    """A map with the last number that an id can have standing for `own`, unless the map has that already."""
+    for part in ids.split(","):
+        _inside, first, count = map(int, part.split(":"))
+        if first <= own < first + count:
+            return ids
+    return f"{ids},{_LAST_ID}:{own}:1"
 
 
 def remove(*paths: Path) -> None:

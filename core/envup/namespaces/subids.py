@@ -13,21 +13,35 @@ NEEDED = 65536
 
 
 def maps() -> tuple[str, str] | None:
-    """(uids, gids) for `userns.enter`; None for root, who needs none. Errors: `EnvupError` with the remedy."""
+    """(uids, gids) for `userns.enter`: root inside is the caller, everybody else is a subordinate id. None for root,
+    who needs none. Errors: `EnvupError` with the remedy."""
     if os.geteuid() == 0:
         return None
+    uids, gids = _ranges(NEEDED - 1)
+    return id_map([(os.geteuid(), 1), *uids]), id_map([(os.getegid(), 1), *gids])
+
+
+def shifted() -> tuple[str, str]:
+    """(uids, gids) for `userns.enter`: root inside is the first subordinate id of the caller, who may be root, so that
+    nobody inside is anybody of the host. Errors: `EnvupError` with the remedy."""
+    uids, gids = _ranges(NEEDED)
+    return id_map(uids), id_map(gids)
+
+
+def _ranges(least: int) -> list[list[tuple[int, int]]]:
+    """The caller's ranges of users and of groups, which hold at least `least` ids each."""
     name = _name()
     texts = [_read(file) for file in FILES]
     ranges = [parse(text, name, os.geteuid()) for text in texts]
     for file, found in zip(FILES, ranges, strict=True):
-        if sum(count for _first, count in found) < NEEDED - 1:
+        if sum(count for _first, count in found) < least:
             free = first_free(texts)
             span = f"{free}-{free + NEEDED - 1}"
             raise EnvupError(
                 f"user {name} has no {NEEDED} subordinate ids in {file}",
                 hint=f"run as root: usermod --add-subuids {span} --add-subgids {span} {name}",
             )
-    return id_map(os.geteuid(), ranges[0]), id_map(os.getegid(), ranges[1])
+    return ranges
 
 
 def _name() -> str:
@@ -60,10 +74,10 @@ def first_free(texts: list[str]) -> int:
     return max(100_000, *ends, 0)
 
 
-def id_map(owner: int, ranges: list[tuple[int, int]]) -> str:
-    """Root inside is the owner; 1 and up are the subordinate ids, one range after the other."""
-    parts = [f"0:{owner}:1"]
-    inside = 1
+def id_map(ranges: list[tuple[int, int]]) -> str:
+    """Ids inside are 0 and up; they stand for one range (first id, count) after the other."""
+    parts = []
+    inside = 0
     for first, count in ranges:
         parts.append(f"{inside}:{first}:{count}")
         inside += count

@@ -31,7 +31,10 @@ class Pair:
 def open_pair(owner: int) -> Pair:
     """A terminal from the machine's own devpts, which belongs to the user `owner`, with the modes and size of the
     host's."""
-    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise OSError(errno.ENODEV, "it has no terminals", "/dev/pts/ptmx") from error
     fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
     os.fchown(slave, owner, -1)

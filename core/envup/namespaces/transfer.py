@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
             os.close(cgroup)
         way.join(processes=False)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGTERM)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         # With no more power than the machine's own root, no link through /proc leads to the interpreter's files.
         syscalls.keep_capabilities(capabilities.mask_of([]))
         os.umask(0)

@@ -1,8 +1,11 @@
-"""Enters a user namespace in which the caller is root and its subordinate ids are everybody else.
+"""Enters a new user namespace as its root.
 
 Used by the holder of a rootless machine, and as a program of its own (`userns UIDS GIDS -- COMMAND…`) to
-run a host tool such as tar there. A map is written `inside:outside:count,…`.
+run a host tool such as tar there. A map is written `inside:outside:count,…`, see `subids`.
 """
+
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH123
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from envup.namespaces import syscalls
 
 
 def enter(uids: str, gids: str) -> None:
-    """Leave for a new user namespace with these maps, as its root. Needs newuidmap and newgidmap (package uidmap)."""
+    """Leave for a new user namespace with these maps, as its root. Whoever is not root needs newuidmap and newgidmap
+    (package uidmap). Errors: `OSError`."""
     parent = os.getpid()
     reader, writer = os.pipe()
     mapper = os.fork()
@@ -26,10 +30,33 @@ def enter(uids: str, gids: str) -> None:
     os.close(writer)
     status = os.waitstatus_to_exitcode(os.waitpid(mapper, 0)[1])
     if status != 0:
-        raise OSError(f"newuidmap or newgidmap refused the maps {uids} and {gids}")
+        raise OSError(f"the maps {uids} and {gids} were refused")
     os.setresgid(0, 0, 0)
     os.setgroups([])
     os.setresuid(0, 0, 0)
+
+
+def held(uids: str, gids: str) -> int:
+    """The descriptor of a new user namespace with these maps and nobody in it. For root. Errors: `OSError`."""
+    ready_reader, ready_writer = os.pipe()
+    go_reader, go_writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(go_writer)
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        os.write(ready_writer, b"r")
+        os.read(go_reader, 1)
+        os._exit(0)
+    for descriptor in (ready_writer, go_reader):
+        os.close(descriptor)
+    try:
+        os.read(ready_reader, 1)
+        _write_directly(child, uids, gids)
+        return os.open(f"/proc/{child}/ns/user", os.O_RDONLY)
+    finally:
+        os.close(ready_reader)
+        os.close(go_writer)
+        os.waitpid(child, 0)
 
 
 def _write_maps(reader: int, process: int, uids: str, gids: str) -> int:
@@ -37,15 +64,28 @@ def _write_maps(reader: int, process: int, uids: str, gids: str) -> int:
     if os.read(reader, 2) != b"go":
         return 1
     try:
-        for program, ids in (("newuidmap", uids), ("newgidmap", gids)):
-            arguments = [program, str(process), *ids.replace(":", ",").split(",")]
-            if (code := os.spawnvp(os.P_WAIT, program, arguments)) != 0:
-                if code == 127:
-                    sys.stderr.write(f"{program} is missing, the package uidmap has it\n")
-                return 1
+        if os.geteuid() == 0:
+            return _write_directly(process, uids, gids)
+        return _ask_for(process, uids, gids)
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+
+
+def _write_directly(process: int, uids: str, gids: str) -> int:
+    for file, ids in (("uid_map", uids), ("gid_map", gids)):
+        with open(f"/proc/{process}/{file}", "wb", buffering=0) as stream:
+            stream.write(ids.replace(":", " ").replace(",", "\n").encode())  # the kernel takes one write
+    return 0
+
+
+def _ask_for(process: int, uids: str, gids: str) -> int:
+    for program, ids in (("newuidmap", uids), ("newgidmap", gids)):
+        arguments = [program, str(process), *ids.replace(":", ",").split(",")]
+        if (code := os.spawnvp(os.P_WAIT, program, arguments)) != 0:
+            if code == 127:
+                sys.stderr.write(f"{program} is missing, the package uidmap has it\n")
+            return 1
     return 0
 
 
