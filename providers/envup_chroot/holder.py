@@ -19,6 +19,7 @@ import os
 import sys
 
 from envup.namespaces import records, syscalls, userns
+from envup.namespaces.declared import MountError
 from envup_chroot import mounts, reaper
 
 TYPE_CHECKING = False
@@ -34,7 +35,7 @@ def main(_arguments: list[str]) -> int:
         return _start(config)
     except OSError as error:
         sys.stderr.write(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}\n")
-    except mounts.MountError as error:
+    except MountError as error:
         sys.stderr.write(f"{error}\n")
     return 1
 
@@ -79,7 +80,7 @@ def _hold(config: dict[str, Any], go: int, ready: int) -> int:
         return reaper.serve()
     except OSError as error:
         sys.stderr.write(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}\n")
-    except mounts.MountError as error:
+    except MountError as error:
         sys.stderr.write(f"{error}\n")
     sys.stderr.flush()
     return 1

@@ -5,14 +5,14 @@ follows is resolved inside the machine while it has no /proc, so no link in an i
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH102, PTH103, PTH110, PTH112, PTH116, PTH120, PTH211
+# ruff: noqa: PTH102, PTH110, PTH112, PTH211
 
 from __future__ import annotations
 
 import os
-import stat
 
-from envup.namespaces import disk, guestfiles, syscalls
+from envup.namespaces import declared, disk, guestfiles, syscalls
+from envup.namespaces.declared import Declared, MountError
 from envup.namespaces.syscalls import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC
 from envup_chroot import hostview
 
@@ -37,16 +37,12 @@ _HIDDEN = (
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
-class MountError(Exception):
-    """Why the root of a machine could not be made, in one sentence."""
-
-
 def make_root(config: dict[str, Any]) -> None:
     """Give this process, PID 1 of its namespace, the machine's root, host name and files."""
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC)
     syscalls.mount("none", "/", None, MS_REC | MS_PRIVATE)
     syscalls.sethostname(config["hostname"])
-    declared = [(target, *_source(source, read_only)) for source, target, read_only in config["mounts"]]
+    sources = [Declared(source, target, read_only=only) for source, target, only in config["mounts"]]
     nodes = {name: syscalls.clone_tree(f"/dev/{name}") for name in _NODES}
     processes = _processes()
     os.chdir(config["machine"])
@@ -58,10 +54,11 @@ def make_root(config: dict[str, Any]) -> None:
     os.chdir("/")
     _devices(nodes)
     _system_files(rootless=config["maps"] is not None)
-    guestfiles.write(config["hostname"], config["peers"], config["resolver"], first=config["first"])
-    for target, tree, is_directory in declared:
-        _attach(tree, target, is_directory=is_directory)
-    _make("/proc", is_directory=True)
+    names = [("127.0.0.1", name) for name in (config["hostname"], *config["peers"])]  # all share the host's network
+    guestfiles.write(config["hostname"], names, config["resolver"], first=config["first"])
+    for source in sources:
+        source.attach()
+    declared.make("/proc", is_directory=True)
     syscalls.attach_tree(processes, "/proc")
     _protect()
 
@@ -74,19 +71,6 @@ def _processes() -> int:
         return syscalls.detached("proc", attributes)
     except PermissionError as error:
         raise MountError("a new /proc is not allowed here: something is mounted over parts of the host's") from error
-
-
-def _source(source: str, read_only: bool) -> tuple[int, bool]:
-    """A detached tree of a declared mount, and whether it is a directory."""
-    try:
-        mode = os.stat(source).st_mode
-        tree = syscalls.clone_tree(source)
-    except OSError as error:
-        raise MountError(f"mounts: {source}: {error.strerror}") from error
-    is_device = stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
-    attributes = (syscalls.MOUNT_ATTR_RDONLY if read_only else 0) | (0 if is_device else syscalls.MOUNT_ATTR_NODEV)
-    syscalls.restrict_tree(tree, attributes)
-    return tree, stat.S_ISDIR(mode)
 
 
 def _overlay(config: dict[str, Any]) -> None:
@@ -118,10 +102,10 @@ def _overlay(config: dict[str, Any]) -> None:
 
 
 def _devices(nodes: dict[str, int]) -> None:
-    _make("/dev", is_directory=True)
+    declared.make("/dev", is_directory=True)
     syscalls.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=4m")
     for name, tree in nodes.items():
-        _attach(tree, f"/dev/{name}", is_directory=False)
+        declared.attach(tree, f"/dev/{name}", is_directory=False)
     for name, target in _LINKS.items():
         os.symlink(target, f"/dev/{name}")
     os.mkdir("/dev/pts")
@@ -133,7 +117,7 @@ def _devices(nodes: dict[str, int]) -> None:
 def _system_files(*, rootless: bool) -> None:
     """Mount /sys read-only. The kernel allows a sysfs to the owner of the network namespace alone, which a user is
     not."""
-    _make("/sys", is_directory=True)
+    declared.make("/sys", is_directory=True)
     kind = "tmpfs" if rootless else "sysfs"
     data = "mode=755" if rootless else ""
     syscalls.mount(kind, "/sys", kind, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, data)
@@ -151,23 +135,3 @@ def _protect() -> None:
             tree = syscalls.clone_tree(path)
             syscalls.restrict_tree(tree, syscalls.MOUNT_ATTR_RDONLY)
             syscalls.attach_tree(tree, path)
-
-
-def _attach(tree: int, target: str, *, is_directory: bool) -> None:
-    try:
-        place = os.path.realpath(target)  # also where a link leads to nothing yet
-        _make(place, is_directory=is_directory)
-        syscalls.attach_tree(tree, place)
-    except OSError as error:
-        raise MountError(f"mounts: {target} in the machine: {error.strerror}") from error
-
-
-def _make(path: str, *, is_directory: bool) -> None:
-    """Create a mount point where there is none."""
-    if os.path.exists(path):
-        return
-    if is_directory:
-        os.makedirs(path, exist_ok=True)
-        return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))

@@ -6,22 +6,17 @@ import json
 from pathlib import Path
 
 from envup.errors import EnvupError
-from envup.namespaces import cgroups, directories, ending, records
+from envup.namespaces import directories, limits, records
 from envup.provider import MachineSpec
 
 
 def resize(directory: Path, name: str, spec: MachineSpec, *, rootless: bool) -> None:
-    """Set the limits of `spec`, make groups that are missing and move every program of the machine into them, and lift
-    limits that are no longer asked for. Errors: `EnvupError`."""
+    """Set the limits of `spec` for every program of the machine, and lift those that are no longer asked for. PID 1 is
+    in no group, see `holder`. Errors: `EnvupError`."""
     run = directories.running(directory)
     if run is None:
         raise EnvupError(f"machine '{spec.name}' is not running", hint="run: env up")
-    groups = [str(group) for group in cgroups.make(name, spec.resources, rootless=rootless)]
-    cgroups.relax({*run["cgroups"], *groups}, spec.resources)
-    if added := [group for group in groups if group not in run["cgroups"]]:
-        run["cgroups"] += added
-        records.replace(f"{directory}/{records.FILE}", json.dumps(run))
-        moved = {run["pid"]}  # PID 1 stays outside, see `holder`
-        while new := ending.members(run) - moved:  # until no process was born outside meanwhile
-            cgroups.attach(added, new)
-            moved |= new
+    groups = limits.change(run, name, spec.resources, rootless=rootless)
+    if added := groups[len(run["cgroups"]) :]:
+        records.replace(f"{directory}/{records.FILE}", json.dumps({**run, "cgroups": groups}))
+        limits.move(run, added, spared={run["pid"]})

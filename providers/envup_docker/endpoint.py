@@ -68,7 +68,7 @@ def parsed(values: Mapping[str, str]) -> Endpoint:
         values["address"],
         tls="verify" in values,
         certificates=values.get("certificates", ""),
-        verify=values.get("verify") == "1",
+        verify=values.get("verify") != "0",
     )
 
 

@@ -5,6 +5,7 @@ The API is described at https://docs.docker.com/reference/api/engine/.
 
 from __future__ import annotations
 
+import errno
 import select
 
 from envup_docker import http, plainjson, transports
@@ -12,8 +13,8 @@ from envup_docker.failures import EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import Any, BinaryIO
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
     from envup_docker.endpoint import Endpoint
 
@@ -58,7 +59,7 @@ class Engine:
         *,
         query: Mapping[str, object] | None = None,
         body: object = None,
-        content: BinaryIO | None = None,
+        content: http.Source | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Answer:
@@ -68,11 +69,14 @@ class Engine:
         try:
             connection.channel.socket.settimeout(timeout)
             answer = connection.ask(method, self._target(path, query), self._headers(headers), body, content)
-            if answer.status >= 400:
-                raise _refusal(answer)
+            refusal = _refusal(answer) if answer.status >= 400 else None
         except BaseException as error:
             raise _explained(connection, error, self.endpoint) from error
-        return Answer(answer, connection, self._idle)
+        with_body = Answer(answer, connection, self._idle)
+        if refusal is not None:
+            with with_body:
+                raise refusal
+        return with_body
 
     def hijack(
         self, method: str, path: str, *, body: object = None, query: Mapping[str, object] | None = None
@@ -91,15 +95,20 @@ class Engine:
 
     def close(self) -> None:
         """Close the connections that are kept; the engine can be used again."""
-        while self._idle:
-            self._idle.pop().channel.close()
+        while (connection := self._kept()) is not None:
+            connection.channel.close()
 
     __del__ = close
 
+    def _kept(self) -> _Connection | None:
+        try:
+            return self._idle.pop()
+        except IndexError:  # Another thread may have taken the last one.
+            return None
+
     def _connection(self) -> _Connection:
         """One that is kept and that the engine has not closed, or a new one."""
-        while self._idle:
-            connection = self._idle.pop()
+        while (connection := self._kept()) is not None:
             if connection.usable():
                 return connection
             connection.channel.close()
@@ -127,7 +136,7 @@ class _Connection:
         return not poll.poll(0)
 
     def ask(
-        self, method: str, target: str, headers: dict[str, str], body: object, content: BinaryIO | None
+        self, method: str, target: str, headers: dict[str, str], body: object, content: http.Source | None
     ) -> http.Answer:
         """Send a request, and read the head of its answer."""
         if content is not None:
@@ -141,7 +150,7 @@ class _Connection:
             self.channel.socket.sendall(http.request(method, target, headers) + data)
         return http.Answer(self.reader, method)
 
-    def _send_content(self, method: str, target: str, headers: dict[str, str], content: BinaryIO) -> None:
+    def _send_content(self, method: str, target: str, headers: dict[str, str], content: http.Source) -> None:
         head = {"Content-Type": "application/x-tar", **headers, "Transfer-Encoding": "chunked"}
         send = self.channel.socket.sendall
         send(http.request(method, target, head))
@@ -193,28 +202,45 @@ class Answer:
 class Hijacked:
     """A connection that has become a stream to a program."""
 
-    __slots__ = ("_connection", "_socket", "sendall")
+    __slots__ = ("_connection", "_socket")
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
         self._socket = connection.channel.socket
-        self.sendall: Callable[[bytes], object] = self._socket.sendall
 
     def fileno(self) -> int:
-        """The connection's descriptor, to wait on; see `buffered`."""
+        """The connection's descriptor, to wait on. What came with the head of the answer is not seen by that: `recv`
+        once before."""
         return self._socket.fileno()
 
-    def buffered(self) -> bytes:
-        """Take what came together with the head of the answer; nothing the next time."""
-        return self._connection.reader.some(1 << 30) if self._connection.reader.buffered else b""
-
     def recv(self, most: int) -> bytes:
-        """Between one and `most` bytes, none at the end."""
-        return self._connection.reader.some(most)
+        """Between one and `most` bytes, none at the end. Errors: `EngineError`."""
+        try:
+            return self._connection.reader.some(most)
+        except ConnectionResetError:
+            return b""  # The end, by an engine with input left that the program did not read.
+        except OSError as error:
+            raise _broken(error) from error
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it. Errors: `EngineError`."""
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise _broken(error) from error
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send what can be sent at once; how much that was. Errors: `BlockingIOError` for nothing, `OSError` when
+        nobody listens."""
+        return self._socket.send(data, transports.MSG_DONTWAIT)
 
     def half_close(self) -> None:
-        """Say that nothing more will be sent."""
-        self._socket.shutdown(transports.SHUT_WR)
+        """Say that nothing more will be sent; to one that has closed already, too."""
+        try:
+            self._socket.shutdown(transports.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise _broken(error) from error
 
     def close(self) -> None:
         """Close both directions."""
@@ -233,17 +259,18 @@ def _refusal(answer: http.Answer) -> EngineError:
         message = plainjson.loads(text)["message"]
     except (ValueError, LookupError, TypeError):
         message = text.decode(errors="replace").strip() or f"status {answer.status}"
-    return EngineError(answer.status, message)
+    plain = "DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH" if "HTTPS server" in message else ""
+    return EngineError(answer.status, message, plain and f"the engine wants TLS: set {plain}")
 
 
 def _explained(connection: _Connection, error: BaseException, endpoint: Endpoint) -> BaseException:
     """The error to raise instead, after closing the connection."""
     complaint = ""
-    if isinstance(error, OSError) or (isinstance(error, EngineError) and error.status == 0):
+    if isinstance(error, OSError | EngineError) and not isinstance(error, TimeoutError):
         complaint = connection.channel.complaint()
     connection.channel.close()
     if complaint:
-        return EngineError(0, f"no Docker engine answers at {endpoint}: {complaint}")
+        return EngineError(0, f"no Docker engine answers at {endpoint}: {complaint}", transports.remedy(endpoint))
     return _broken(error) if isinstance(error, OSError) else error
 
 

@@ -10,7 +10,14 @@ from envup_docker.failures import EngineError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import BinaryIO
+    from typing import Protocol
+
+    class Source(Protocol):
+        """What is sent as a body."""
+
+        def read(self, most: int, /) -> bytes:
+            """Between one and `most` bytes; none at the end."""
+
 
 _CHUNK = 1 << 18
 _LONGEST_LINE = 1 << 16
@@ -60,7 +67,6 @@ class Answer:
             self._left, self._chunked = 0, False
         elif self._chunked:
             self._left = 0
-            self._next_chunk()
         elif "content-length" in self.headers:
             self._left = int(self.headers["content-length"])
 
@@ -73,6 +79,8 @@ class Answer:
         """Between one and `most` bytes of the body, all that is left for -1; none at the end."""
         if most < 0:
             return b"".join(iter(lambda: self.read(_CHUNK), b""))
+        if self._left == 0 and self._chunked:
+            self._next_chunk()
         if self._left == 0:
             return b""
         data = self._reader.some(most if self._left is None else min(most, self._left))
@@ -80,13 +88,10 @@ class Answer:
             if not data:
                 raise EngineError(0, "the engine closed the connection in the middle of an answer")
             self._left -= len(data)
-            if self._chunked and not self._left:
-                self._reader.line()
-                self._next_chunk()
         return data
 
     def _next_chunk(self) -> None:
-        line = self._reader.line()
+        line = self._reader.line() or self._reader.line()  # An empty one ends the chunk before.
         try:
             self._left = int(line.partition(b";")[0], 16)
         except ValueError:
@@ -103,7 +108,7 @@ def request(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
-def send_chunked(send: Callable[[bytes], object], content: BinaryIO) -> None:
+def send_chunked(send: Callable[[bytes], object], content: Source) -> None:
     """Send all of `content` as a chunked body."""
     while data := content.read(_CHUNK):
         send(b"%x\r\n%b\r\n" % (len(data), data))

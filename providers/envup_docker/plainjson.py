@@ -41,4 +41,5 @@ def dumps(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple | set | frozenset):
         return f"[{','.join(map(dumps, value))}]"
-    return "{%s}" % ",".join(f"{encode_basestring_ascii(str(key))}:{dumps(value[key])}" for key in value)
+    members = (f"{encode_basestring_ascii(str(key))}:{dumps(value[key])}" for key in value)
+    return "{" + ",".join(members) + "}"

@@ -3,10 +3,9 @@ and ssh are programs at the other end of a pair."""
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
-
-import _socket
 
 from envup_docker.failures import EngineError
 
@@ -16,10 +15,13 @@ if TYPE_CHECKING:
 
     from envup_docker.endpoint import Endpoint
 
-SHUT_WR = _socket.SHUT_WR
+SHUT_WR, MSG_DONTWAIT = _socket.SHUT_WR, _socket.MSG_DONTWAIT
 
 _CONNECT_TIMEOUT = 10.0
 """Seconds that an engine on another host may take to accept a connection."""
+
+_LAST_WORDS = 5.0
+"""Seconds that a program whose connection has ended may take to end too."""
 
 _INSTALL = "install and start Docker: apt-get install docker.io; systemctl start docker (without systemd: dockerd)"
 _START = "start it: systemctl start docker (without systemd: dockerd)"
@@ -48,9 +50,14 @@ class Channel:
         """Why the program behind the connection gave up; empty where there is none or it did not say."""
         if self._process is None:
             return ""
+        from subprocess import TimeoutExpired
+
         self.socket.close()
-        self._process.wait()
-        return os.pread(self._complaints, 65536, 0).decode(errors="replace").strip() if self._process.returncode else ""
+        try:
+            failed = self._process.wait(_LAST_WORDS)
+        except TimeoutExpired:
+            return ""
+        return os.pread(self._complaints, 65536, 0).decode(errors="replace").strip() if failed else ""
 
 
 def connect(endpoint: Endpoint) -> Channel:
@@ -62,8 +69,21 @@ def connect(endpoint: Endpoint) -> Channel:
     if endpoint.tls:
         from envup.namespaces import programs
 
-        return _through(programs.program("tlsbridge", *endpoint.arguments(), directory=os.path.dirname(__file__)))  # noqa: PTH120
-    return Channel(tcp(endpoint))
+        here = os.path.dirname(__file__)  # noqa: PTH120
+        return _through(programs.program("tlsbridge", *endpoint.arguments(), directory=here))
+    try:
+        return Channel(tcp(endpoint))
+    except OSError as error:
+        reason = f"no Docker engine answers at {endpoint}: {error.strerror or error}"
+        raise EngineError(0, reason, remedy(endpoint)) from error
+
+
+def remedy(endpoint: Endpoint) -> str:
+    """What to try where an engine on another host does not answer."""
+    if endpoint.scheme == "ssh":
+        return f"try: {' '.join(_ssh_line(endpoint.rest)[:-2])} version"
+    certificates = f"; its certificates are those of {endpoint.certificates}" if endpoint.certificates else ""
+    return f"start the engine there, and see that DOCKER_HOST or the Docker context names it rightly{certificates}"
 
 
 def _unix(path: str) -> _socket.socket:
@@ -100,14 +120,10 @@ def host_and_port(endpoint: Endpoint) -> tuple[str, int]:
 
 
 def tcp(endpoint: Endpoint) -> _socket.socket:
-    """A connected socket. Errors: `EngineError`."""
+    """A connected socket. Errors: `OSError`."""
     host, port = host_and_port(endpoint)
-    refusal: OSError = OSError(errno.EHOSTUNREACH, "it has no address")
-    try:
-        addresses = _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM)
-    except OSError as error:
-        refusal, addresses = error, []
-    for family, kind, protocol, _name, address in addresses:
+    refusal = OSError(errno.EHOSTUNREACH, "it has no address")
+    for family, kind, protocol, _name, address in _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
         socket = _socket.socket(family, kind, protocol)
         try:
             socket.settimeout(_CONNECT_TIMEOUT)
@@ -119,12 +135,7 @@ def tcp(endpoint: Endpoint) -> _socket.socket:
         socket.settimeout(None)
         socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         return socket
-    reason = refusal.strerror or str(refusal)
-    raise EngineError(
-        0,
-        f"no Docker engine answers at {endpoint}: {reason}",
-        "start the engine there, and see that DOCKER_HOST or the Docker context names it rightly",
-    )
+    raise refusal
 
 
 def _ssh_line(rest: str) -> list[str]:
@@ -139,13 +150,15 @@ def _ssh_line(rest: str) -> list[str]:
 
 
 def _through(line: list[str] | tuple[str, ...]) -> Channel:
-    """A channel to a program's standard input and output."""
+    """A channel to a program's standard input and output. No key of the terminal reaches it."""
     import subprocess
 
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     complaints = os.memfd_create("complaints")
     try:
-        process = subprocess.Popen(line, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=complaints)
+        process = subprocess.Popen(
+            line, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=complaints, start_new_session=True
+        )
     except OSError as error:
         ours.close()
         os.close(complaints)

@@ -20,6 +20,7 @@ import pytest
 from envup.errors import EnvupError
 from envup.namespaces import records
 from envup.provider import Port, ProviderContext
+from envup_lxc import wire
 from envup_lxc.client import Keeper, Launched
 
 LOCAL = "127.0.0.1"
@@ -129,7 +130,8 @@ def test_nothing_of_the_network_is_left_when_the_last_machine_has_ended(context:
 
 
 def _links() -> set[str]:
-    return set(os.listdir("/sys/class/net"))
+    """What the host has of those interfaces that a keeper and a machine make."""
+    return {"br0", "tap0", "veth15"} & set(os.listdir("/sys/class/net"))
 
 
 def test_a_machine_that_was_not_settled_ends_with_its_command(context: ProviderContext) -> None:
@@ -249,6 +251,37 @@ def test_the_same_machine_starts_again_as_soon_as_its_last_life_is_over(context:
         assert records.start_time(second.pid) == second.start
 
 
+@pytest.mark.slow
+def test_a_machine_that_runs_is_not_launched_twice(context: ProviderContext) -> None:
+    with Keeper.reach(context, ONE, network="host") as keeper, Keeper.reach(context, ONE, network="host") as other:
+        web = _sleeper(keeper, "web")
+        with pytest.raises(EnvupError, match="machine 'web' runs already"):
+            _sleeper(other, "web")
+        assert records.start_time(web.pid) == web.start
+
+
+def test_a_launch_that_waits_is_forgotten_when_its_command_goes(context: ProviderContext) -> None:
+    reader, writer = os.pipe()
+    with Keeper.reach(context, ONE, network="host") as keeper:
+        web = _sleeper(keeper, "web")
+        with Keeper.reach(context, ONE, network="host") as passing:
+            request = {"verb": "launch", "machine": "web", "argv": ["/bin/cat"], "environment": {}, "numbers": [1]}
+            wire.send(passing._connection, request, [writer])
+        os.close(writer)
+        keeper.ask("hello")
+        with open(reader) as said:
+            assert said.read() == "", "the keeper holds what it was given"
+        os.kill(web.pid, signal.SIGKILL)
+        keeper.ask("ended", machine="web")
+
+
+def test_a_keeper_of_another_version_says_so(context: ProviderContext) -> None:
+    with Keeper.reach(context, ONE, network="host") as keeper:
+        with pytest.raises(EnvupError, match="another version of envup"):
+            keeper.ask("fly")
+        _sleeper(keeper, "web")
+
+
 def test_a_machine_that_has_ended_cannot_be_settled(context: ProviderContext) -> None:
     with Keeper.reach(context, ONE) as keeper:
         launched = keeper.launch("web", ["/bin/true"], {}, {})
@@ -258,7 +291,7 @@ def test_a_machine_that_has_ended_cannot_be_settled(context: ProviderContext) ->
 
 
 def test_a_program_gets_its_descriptors_and_no_other(context: ProviderContext) -> None:
-    shown = "ls /proc/self/fd; cat <&5; env; cat"
+    shown = "ls /proc/self/fd; cat <&5; env; grep SigIgn /proc/self/status"
     content, output = os.pipe(), os.pipe()
     os.write(content[1], b"content\n")
     os.close(content[1])
@@ -271,6 +304,7 @@ def test_a_program_gets_its_descriptors_and_no_other(context: ProviderContext) -
     assert lines[:5] == ["0", "1", "2", "3", "5"]  # 3 is the directory that ls reads
     assert "content" in lines
     assert "A=b" in lines
+    assert not int(lines[-1], 16) & 1 << signal.SIGPIPE - 1, "it starts with a signal ignored"
     assert not [line for line in lines if line.startswith("HOME=")]
 
 

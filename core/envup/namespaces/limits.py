@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from envup.namespaces import cgroups, ending
 from envup.provider import Resources
 
 
-def apply(
-    run: Mapping[str, Any], name: str, resources: Resources, *, rootless: bool, spared: Collection[int] = ()
-) -> list[str]:
-    """Give the machine of the record `run` these limits and lift all others. Groups that are not in `run["cgroups"]`
-    are made, and every program of the machine but those in `spared` is moved into them. All of its groups. Errors:
-    `EnvupError`."""
+def change(run: Mapping[str, Any], name: str, resources: Resources, *, rootless: bool) -> list[str]:
+    """Give the groups of the machine that `run` records these limits, and lift all others. Groups that it lacks are
+    made; all that it has now. Errors: `EnvupError`."""
     groups = [str(group) for group in cgroups.make(name, resources, rootless=rootless)]
     cgroups.relax({*run["cgroups"], *groups}, resources)
-    added = [group for group in groups if group not in run["cgroups"]]
+    return [*run["cgroups"], *(group for group in groups if group not in run["cgroups"])]
+
+
+def move(run: Mapping[str, Any], groups: Sequence[str], *, spared: Collection[int] = ()) -> None:
+    """Move every program of a running machine but those in `spared` into groups; who enters it from now on must go
+    there by himself. Errors: `EnvupError`."""
     moved = set(spared)
-    while added and (new := ending.members(run) - moved):  # until no process was born outside meanwhile
-        cgroups.attach(added, new)
+    while groups and (new := ending.members(run) - moved):  # until no process was born outside meanwhile
+        cgroups.attach(groups, new)
         moved |= new
-    return [*run["cgroups"], *added]

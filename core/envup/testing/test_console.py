@@ -38,9 +38,12 @@ def test_what_is_written_to_the_console_can_be_followed(subject: Subject) -> Non
         host = subject.provider.console(instance, follow=True)
         with subprocess.Popen(host.argv, env={**os.environ, **host.environment}, stdout=subprocess.PIPE) as reader:
             assert reader.stdout is not None
-            for text in ("first", "second"):
-                subject.shell(instance, f"( echo {text} > /dev/console ) 2>/dev/null || echo {text} > /proc/1/fd/1")
-                while text.encode() not in reader.stdout.readline():
-                    pass
-            reader.terminate()
+            try:
+                for text in ("first", "second"):
+                    there = "if [ -c /dev/console ]; then echo /dev/console; else echo /proc/1/fd/1; fi"
+                    subject.shell(instance, f"echo {text} > $({there})")
+                    while text.encode() not in reader.stdout.readline():
+                        pass
+            finally:
+                reader.terminate()
         assert reader.returncode in (-15, 0, 143)

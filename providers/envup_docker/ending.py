@@ -1,0 +1,70 @@
+"""Stopping and destroying the container of a machine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from envup_docker import containers, networks
+from envup_docker.engine import Engine, EngineError
+
+_IS_GONE, _DOES_NOT_RUN = 404, 409
+
+
+def stop(engine: Engine, container: str, grace: float) -> None:
+    """Ask the first program to end, kill all after `grace` seconds; a container that does not run or is gone is no
+    error."""
+    try:
+        state = engine.call("GET", f"/containers/{container}/json")
+    except EngineError as error:
+        if error.status == _IS_GONE:
+            return
+        raise
+    if not state["State"]["Running"]:
+        return
+    if state["State"]["Paused"]:
+        engine.call("POST", f"/containers/{container}/unpause")
+    if grace > 0:
+        _signal(engine, container, state["Config"].get("StopSignal") or "SIGTERM")
+        if _ended(engine, container, grace):
+            return
+    _signal(engine, container, "SIGKILL")
+    _ended(engine, container, None)
+
+
+def _signal(engine: Engine, container: str, signal: str) -> None:
+    try:
+        engine.call("POST", f"/containers/{container}/kill", query={"signal": signal})
+    except EngineError as error:
+        if error.status not in (_IS_GONE, _DOES_NOT_RUN):
+            raise
+
+
+def _ended(engine: Engine, container: str, seconds: float | None) -> bool:
+    """Wait for the event of its end; whether that came in time."""
+    try:
+        engine.call("POST", f"/containers/{container}/wait", query={"condition": "not-running"}, timeout=seconds)
+    except EngineError as error:
+        if error.status == 0 and seconds is not None:
+            return False
+        if error.status != _IS_GONE:
+            raise
+    return True
+
+
+def destroy(engine: Engine, runtime: Path, labels: Mapping[str, str]) -> None:
+    """Remove all that was made for a machine. The network goes before the last container that refers to it."""
+    found = containers.of_machine(engine, labels)
+    for one in found:
+        if one["State"] in ("running", "restarting", "paused"):
+            _signal(engine, one["Id"], "SIGKILL")
+    with contextlib.ExitStack() as stack:
+        if any(networks.of(labels["envup.environment"]) in one["NetworkSettings"]["Networks"] for one in found):
+            stack.enter_context(networks.locked(runtime, labels["envup.environment"]))
+            networks.leave(engine, labels)
+        for one in found:
+            containers.remove(engine, one["Id"])
+            containers.remove_volumes(engine, one)
+    if any(containers.VOLUMES in one["Labels"] for one in found):
+        containers.remove_commits(engine, labels)

@@ -1,0 +1,128 @@
+"""Images that an engine gets by itself: pulled from a registry, or built from a Dockerfile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from envup.errors import EnvupError
+from envup.events import Emit, Event
+from envup.image import Image
+from envup.model import ImageReference
+from envup_docker import building, images
+from envup_docker.engine import Engine, EngineError
+from envup_docker.refusals import told
+
+_ARCHITECTURES = {"amd64": "amd64", "386": "i386", "arm64": "arm64", "arm": "armhf", "riscv64": "riscv64"}
+_ARCHITECTURES |= {"ppc64le": "ppc64el", "s390x": "s390x"}
+"""Debian's names of Go's."""
+
+
+def obtain(engine: Engine, data: Path | None, reference: ImageReference, emit: Emit, *, refresh: bool = False) -> Image:
+    """The image that `reference` stands for, pulled or built where the engine lacks it or `refresh` asks for it anew.
+    In `data` it is remembered which content a name stood for, so that the same is pulled the next time. Errors:
+    `EnvupError`."""
+    options = reference.options
+    if reference.source == "dockerfile":
+        return describe(engine, building.build(engine, options, emit, refresh=refresh))
+    name = str(options["docker"])
+    try:
+        if refresh or not images.exists(engine, name):
+            _pull(engine, name, _Memory(data, name, refresh), emit, str(options.get("platform", "")))
+        return describe(engine, name)
+    except EngineError as error:
+        raise told(error, f"cannot get the image {name}") from error
+
+
+def describe(engine: Engine, name: str) -> Image:
+    """An image that the engine has. Errors: `EngineError`."""
+    found = engine.call("GET", f"/images/{name}/json")
+    variables = dict(line.partition("=")[::2] for line in found["Config"].get("Env") or ())
+    return Image(found["Id"], None, _ARCHITECTURES.get(found["Architecture"], ""), variables)
+
+
+class _Memory:
+    """Which content a name stood for."""
+
+    def __init__(self, data: Path | None, name: str, refresh: bool) -> None:
+        number = hashlib.sha256(name.encode()).hexdigest()
+        self._file = data / "resolved" / f"{number}.json" if data else None
+        self._refresh = refresh
+
+    def known(self) -> str:
+        """The digest, empty where it is not known or is to be asked for anew."""
+        try:
+            text = self._file.read_text() if self._file and not self._refresh else "{}"
+            return str(json.loads(text).get("digest", ""))
+        except (FileNotFoundError, ValueError):
+            return ""
+
+    def keep(self, digest: str) -> None:
+        """Remember it."""
+        if self._file and digest:
+            self._file.parent.mkdir(exist_ok=True)
+            new = self._file.with_suffix(".new")
+            new.write_text(json.dumps({"digest": digest}))
+            new.rename(self._file)
+
+
+def _pull(engine: Engine, name: str, memory: _Memory, emit: Emit, platform: str) -> None:
+    repository, tag = _parts(name)
+    known = "" if tag.startswith("sha256:") else memory.known()
+    query = {"fromImage": repository, "tag": known or tag, "platform": platform or None}
+    emit(Event("progress", text=f"pulling {name}{f', known as {known[:19]}' if known else ''}"))
+    with engine.stream("POST", "/images/create", query=query, headers=_credentials(repository)) as answer:
+        _follow(answer.lines(), name, emit)
+    if known:
+        engine.call("POST", f"/images/{repository}@{known}/tag", query={"repo": repository, "tag": tag})
+    for digest in engine.call("GET", f"/images/{name}/json").get("RepoDigests") or ():
+        if digest.partition("@")[0].endswith(repository):
+            memory.keep(digest.partition("@")[2])
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Repository, and tag or digest, after the reference grammar of distribution."""
+    repository, at, digest = name.partition("@")
+    head, colon, tag = repository.rpartition(":")
+    has_tag = colon and "/" not in tag
+    if at:
+        return (head if has_tag else repository), digest
+    return (head, tag) if has_tag else (name, "latest")
+
+
+def _credentials(repository: str) -> Mapping[str, str]:
+    """The header with what the user has logged in with, as `docker login` keeps it."""
+    import os
+
+    directory = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
+    if not (Path(directory) / "config.json").exists():
+        return {}
+    auth = building.sdk("docker.auth")
+    config = auth.load_config(str(Path(directory) / "config.json"))
+    registry, _ = auth.resolve_repository_name(repository)
+    found = auth.resolve_authconfig(config, registry)
+    return {"X-Registry-Auth": auth.encode_header(found).decode()} if found else {}
+
+
+def _follow(lines: Iterable[Mapping[str, Any]], name: str, emit: Emit) -> None:
+    for line in lines:
+        if "error" in line:
+            raise EnvupError(f"cannot pull the image {name}", details=str(line["error"]), hint=_remedy(line["error"]))
+        if "id" not in line and line.get("status"):
+            emit(Event("progress", text=str(line["status"])))
+
+
+def _remedy(error: str) -> str:
+    remedies = {
+        "not found": "check the name and the tag",
+        "manifest unknown": "check the name and the tag",
+        "denied": "log in with `docker login`, or check the name",
+        "unauthorized": "log in with `docker login`",
+        "no space": "make room where the engine keeps its data; `env prune`, `docker system prune`",
+        "connection refused": "check that the registry runs and can be reached from the engine",
+        "no such host": "check the registry's name and the network of the engine",
+    }
+    return next((remedy for sign, remedy in remedies.items() if sign in error.lower()), "")

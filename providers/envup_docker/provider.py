@@ -1,0 +1,200 @@
+"""The Docker provider: the verbs, put together from the modules beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import BinaryIO, ClassVar
+
+from envup.errors import EnvupError, TransportError
+from envup.events import Emit
+from envup.image import Image
+from envup.model import ImageReference
+from envup.provider import (
+    Check,
+    Command,
+    Console,
+    HostCommand,
+    ImageForms,
+    Instance,
+    MachineSpec,
+    OwnImages,
+    Provider,
+    Resize,
+    Suspend,
+)
+from envup_docker import commands, containers, endpoint
+from envup_docker.engine import Engine, EngineError
+from envup_docker.refusals import telling, told
+
+
+class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
+    """Machines as containers of a Docker engine. Their labels are all that is recorded of them."""
+
+    name: ClassVar[str] = "docker"
+    isolation: ClassVar[str] = "container"
+    modes: ClassVar[frozenset[str]] = frozenset({"root", "rootless"})
+    touches: ClassVar[Mapping[str, str]] = {"resources.disk": "recreate"}
+    sources: ClassVar[frozenset[str]] = frozenset({"docker", "dockerfile"})
+
+    def doctor(self) -> Sequence[Check]:
+        """See `Provider`."""
+        from envup_docker import doctor
+
+        return doctor.examine(os.environ)
+
+    def check(self, spec: MachineSpec) -> Sequence[str]:
+        """See `Provider`."""
+        from envup_docker import checks
+
+        return checks.reasons(spec, self)
+
+    def observe(self, environment: str | None) -> Sequence[Instance]:
+        """See `Provider`."""
+        with telling("the engine does not list its containers"):
+            label = "envup.environment" if environment is None else f"envup.environment={environment}"
+            return containers.seen(containers.listed(self._engine, label))
+
+    def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
+        """See `Provider`."""
+        from envup_docker import images
+
+        with telling(f"cannot create machine '{spec.name}'"):
+            known = images.ensure(self._engine, self.context.runtime, image)
+            containers.create(self._engine, spec, known, labels)
+        return self._present(labels)
+
+    def start(self, instance: Instance, spec: MachineSpec) -> Instance:
+        """See `Provider`."""
+        from envup_docker import networks
+
+        with telling(f"cannot start machine '{spec.name}'"):
+            found = containers.inspect(self._engine, instance.labels)
+            if not found["State"]["Running"]:
+                containers.fit(self._engine, spec, found)
+                networks.ensure(self._engine, self.context.runtime, spec, found)
+                self._engine.call("POST", f"/containers/{containers.name(instance.labels)}/start")
+        started = self._present(instance.labels)
+        if started.state != "running":
+            self._complain(instance)
+        return started
+
+    def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
+        """See `Provider`."""
+        from envup_docker import ending
+
+        with telling(f"cannot stop machine '{instance.machine}'"):
+            ending.stop(self._engine, containers.name(instance.labels), grace)
+
+    def destroy(self, instance: Instance) -> None:
+        """See `Provider`."""
+        from envup_docker import ending
+
+        with telling(f"cannot destroy machine '{instance.machine}'"):
+            ending.destroy(self._engine, self.context.runtime, instance.labels)
+
+    def command(self, instance: Instance, command: Command) -> HostCommand:
+        """See `Provider`."""
+        return commands.enter(self._endpoint, containers.name(instance.labels), command)
+
+    def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:
+        """See `Provider`."""
+        from envup_docker import transfer
+
+        container, emit = containers.name(instance.labels), self.context.emit
+        transfer.send(self._engine, container, directory, archive, machine=instance.machine, emit=emit)
+
+    def fetch(self, instance: Instance, path: str, archive: BinaryIO) -> None:
+        """See `Provider`."""
+        from envup_docker import transfer
+
+        container, emit = containers.name(instance.labels), self.context.emit
+        transfer.fetch(self._engine, container, path, archive, machine=instance.machine, emit=emit)
+
+    def resize(self, instance: Instance, spec: MachineSpec) -> None:
+        """See `Resize`."""
+        with telling(f"cannot change the limits of machine '{spec.name}'"):
+            containers.update(self._engine, spec, instance.labels)
+
+    def suspend(self, instance: Instance) -> None:
+        """See `Suspend`."""
+        self._freeze(instance, "pause")
+
+    def resume(self, instance: Instance) -> None:
+        """See `Suspend`."""
+        self._freeze(instance, "unpause")
+
+    def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
+        """See `Console`."""
+        return commands.console(self._endpoint, containers.name(instance.labels), follow=follow)
+
+    def forms(self) -> Sequence[tuple[str, int]]:
+        """See `ImageForms`."""
+        from envup_docker import images
+
+        with telling("the engine does not list its images"):
+            return images.forms(self._engine)
+
+    def remove_form(self, digest: str) -> None:
+        """See `ImageForms`."""
+        from envup_docker import images
+
+        with telling(f"cannot remove the image {digest}"):
+            images.remove(self._engine, digest)
+
+    def obtain(self, reference: ImageReference, emit: Emit, *, refresh: bool = False) -> Image:
+        """See `OwnImages`."""
+        from envup_docker import obtaining
+
+        return obtaining.obtain(self._engine, self.context.data, reference, emit, refresh=refresh)
+
+    @cached_property
+    def _endpoint(self) -> endpoint.Endpoint:
+        with telling("there is no Docker engine"):
+            return endpoint.find(os.environ)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return Engine(self._endpoint)
+
+    @property
+    def where(self) -> str:
+        """The engine's address."""
+        return str(self._endpoint)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the engine sees this host's files."""
+        return self._endpoint.local
+
+    @cached_property
+    def info(self) -> Mapping[str, object]:
+        """What the engine says of itself and its host; asked once."""
+        with telling("the engine does not say what it can"):
+            found: Mapping[str, object] = self._engine.call("GET", "/info")
+            return found
+
+    def _freeze(self, instance: Instance, verb: str) -> None:
+        try:
+            self._engine.call("POST", f"/containers/{containers.name(instance.labels)}/{verb}")
+        except EngineError as error:
+            if "already paused" not in error.message and "not paused" not in error.message:
+                raise told(error, f"cannot {verb} machine '{instance.machine}'") from error
+
+    def _present(self, labels: Mapping[str, str]) -> Instance:
+        with telling("the engine does not list its containers"):
+            for instance in containers.seen(containers.of_machine(self._engine, labels)):
+                return instance
+        raise EnvupError(f"machine '{labels['envup.machine']}' vanished while it was worked on")
+
+    def _complain(self, instance: Instance) -> None:
+        import subprocess
+
+        host = self.console(instance)
+        said = subprocess.run(host.argv, capture_output=True, text=True, errors="replace", check=False).stdout
+        raise TransportError(
+            f"machine '{instance.machine}' stopped as soon as it was started",
+            details="\n".join(said.splitlines()[-20:]),
+            hint="its first program ended; `docker: {command: init}` has one that stays",
+        )

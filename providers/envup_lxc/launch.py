@@ -1,0 +1,73 @@
+"""Starts a machine: makes its root in a mount namespace of its own and turns into lxc-start(1), which is then the
+machine's monitor. Run by the keeper with the configuration, marshalled, on standard input.
+
+What is mounted here is seen by the monitor and the machine alone, and goes with them. Over the host's /run lies an
+empty file system: LXC makes lock files there, and a directory that the machine's root may pass through is needed.
+Descriptor 3 is told what PID 1 is going to be.
+"""
+
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH103, PTH211
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+
+from envup.namespaces import syscalls
+from envup.namespaces.declared import MountError
+from envup.namespaces.signals import signal
+from envup_lxc import inits, rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+REPORT = 3
+PRIVATE = "/run"
+"""Where the machine's root and LXC's own files are, in this mount namespace."""
+
+
+def main(_arguments: list[str]) -> int:
+    """See the module. Returns only when the machine could not be started, with the reason on standard error."""
+    config: dict[str, Any] = marshal.loads(sys.stdin.buffer.read())
+    os.umask(0o022)
+    try:
+        options = _prepare(config)
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and so would the machine's init
+            signal.signal(number, signal.SIG_DFL)
+        os.execv(config["program"], [*config["line"], *options])
+    except MountError as error:
+        sys.stderr.write(f"{error}\n")
+    except OSError as error:
+        sys.stderr.write(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}\n")
+    return 1
+
+
+def _prepare(config: dict[str, Any]) -> list[str]:
+    """Make what LXC needs; further arguments for it."""
+    os.chdir(config["machine"])
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    _show_system(config)
+    root = rootfs.Rootfs(config)
+    syscalls.mount("tmpfs", PRIVATE, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=1m")
+    root.make(PRIVATE)
+    init = root.furnish()
+    os.makedirs(f"{PRIVATE}/lxc{PRIVATE}")
+    os.symlink("/proc/self/cwd/states", f"{PRIVATE}/lxc{PRIVATE}/monitor-fifo")  # which lxc_monitor.c writes to
+    os.write(REPORT, init.kind.encode())
+    os.close(REPORT)
+    return [argument for option in inits.options(init) for argument in ("-s", option)]
+
+
+def _show_system(config: dict[str, Any]) -> None:
+    """LXC looks for the bridge in /sys, which shows the network of who mounted it. It finds control groups there if
+    root may make some."""
+    groups = syscalls.clone_tree("/sys/fs/cgroup")
+    if config["own_network"]:
+        syscalls.mount("sysfs", "/sys", "sysfs", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+    if config["own_network"] and not config["rootless"]:
+        syscalls.attach_tree(groups, "/sys/fs/cgroup")

@@ -1,0 +1,193 @@
+"""Starting a machine, seen from the host: what the keeper, `launch` and LXC are told, and waiting for the machine."""
+
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH100, PTH120, PTH123
+
+from __future__ import annotations
+
+import contextlib
+import json
+import marshal
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from envup import namespaces
+from envup.errors import EnvupError
+from envup.namespaces import confinement, limits, programs, records, subids
+from envup.namespaces.variables import packed
+from envup.provider import MachineSpec, ProviderContext
+from envup_lxc import addresses, config, groups, launch, network, resolver, seeing, settings
+from envup_lxc.addresses import Place
+from envup_lxc.client import Keeper, Launched
+from envup_lxc.signs import Ended, Late, Signs
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_LOG = "start.log"
+
+
+class Machine:
+    """A machine that is to be started; its directory is locked. `tree` is its image, `group` names its control
+    groups."""
+
+    def __init__(self, directory: Path, facts: Mapping[str, Any], spec: MachineSpec, tree: Path, group: str) -> None:
+        self.directory, self.facts, self.spec, self.tree, self.group = directory, facts, spec, tree, group
+        self.environment: str = facts["labels"]["envup.environment"]
+        self.rootless = os.geteuid() != 0
+        self.failure = f"machine '{spec.name}' did not start"
+
+
+def start(context: ProviderContext, machine: Machine) -> None:
+    """Start it; when this returns, programs can run in it. Errors: `EnvupError`; then nothing of it runs."""
+    spec = machine.spec
+    wanted = network.of(spec)
+    place = addresses.allocate(
+        context.data, machine.environment, spec.name, spec.peers, wanted, address=settings.address(spec)
+    )
+    loopback = settings.host_loopback(spec)
+    with (
+        Keeper.reach(context, machine.environment, network=wanted.name, host_loopback=loopback) as keeper,
+        contextlib.ExitStack() as stack,
+    ):
+        signs = Signs(str(machine.directory), stack)
+        ports = keeper.forward(spec.name, place.address, spec.ports)
+        launched = _launch(machine, keeper, place, signs.report)
+        shown = [[port.machine_port, port.host_port, port.address, port.protocol] for port in ports]
+        record = _first_record(machine, keeper, launched, place) | {"ports": shown}
+        _write(machine, record)
+        try:
+            _wait(machine, launched, signs, record)
+        except Ended:
+            raise EnvupError(machine.failure, details=_said(machine)) from None
+        _write(machine, record | {"ready": True})
+        launched.settle()
+
+
+def _wait(machine: Machine, launched: Launched, signs: Signs, record: dict[str, Any]) -> None:
+    """Wait until programs can run, and complete the record. Errors: `Ended`, `EnvupError`."""
+    signs.watch(launched.pid)
+    record["init"] = signs.kind()
+    signs.running()
+    record |= _inside(machine, launched.pid)
+    limited = limits.change(record, machine.group, machine.spec.resources, rootless=machine.rootless)
+    limits.move(record, limited[len(record["cgroups"]) :])
+    record["cgroups"] = limited
+    if record["init"] == "systemd":
+        seconds = settings.boot_timeout(machine.spec)
+        try:
+            signs.booted(seconds)
+        except Late:
+            hint = "`env logs` shows its console; lxc.boot_timeout gives it more time, lxc.init: small does without it"
+            raise EnvupError(f"{machine.failure}: systemd did not boot within {seconds:g} s", hint=hint) from None
+
+
+def _inside(machine: Machine, monitor: int) -> dict[str, Any]:
+    """What is known of PID 1. Errors: `Ended`."""
+    pid = seeing.child_of(monitor)
+    started = records.start_time(pid) if pid else None
+    if pid is None or started is None:
+        raise Ended
+    return {
+        "pid": pid,
+        "start": started,
+        "namespaces": namespaces.namespaces_of(pid),
+        "label": confinement.label_of(pid),
+        "cgroups": [] if machine.rootless else groups.joined(machine.group),
+        "freezer": groups.freezer(machine.group),
+    }
+
+
+def _first_record(machine: Machine, keeper: Keeper, launched: Launched, place: Place) -> dict[str, Any]:
+    """The record of a machine whose PID 1 is not there yet."""
+    return {
+        "pid": 0,
+        "start": "",
+        "boot": records.boot(),
+        "ready": False,
+        "monitor": launched.pid,
+        "monitor_start": launched.start,
+        "keeper": keeper.pid,
+        "network": place.network.name,
+        "address": place.address,
+        "capabilities": settings.kept(machine.spec),
+        "cgroups": [],
+        "freezer": "",
+    }
+
+
+def _write(machine: Machine, record: Mapping[str, Any]) -> None:
+    records.replace(f"{machine.directory}/{records.FILE}", json.dumps(record))
+
+
+def _launch(machine: Machine, keeper: Keeper, place: Place, report: int) -> Launched:
+    """Have the keeper run `launch`."""
+    shifted = None if machine.rootless else subids.shifted()
+    ids = shifted or _within_keeper()
+    text = config.text(machine.spec, ids, place.lines(), machine.group, rootless=machine.rootless)
+    (machine.directory / "config").write_text(text, encoding="utf-8")
+    told = _told(machine, place, shifted)
+    line = programs.program("launch", directory=_HERE)
+    environment = {"PATH": _SEARCH_PATH, **packed(machine.spec.environment)}
+    with open(machine.directory / _LOG, "wb") as log, _memory(marshal.dumps(told)) as stdin:
+        descriptors = {0: stdin.fileno(), 1: log.fileno(), 2: log.fileno(), launch.REPORT: report}
+        return keeper.launch(machine.spec.name, line, environment, descriptors)
+
+
+def _told(machine: Machine, place: Place, shifted: tuple[str, str] | None) -> dict[str, Any]:
+    """What `launch` is told."""
+    spec = machine.spec
+    ordered = sorted(spec.mounts, key=lambda mount: len(Path(mount.target).parts))
+    hostname = spec.hostname or spec.name
+    return {
+        "machine": str(machine.directory),
+        "lower": str(machine.tree),
+        "maps": shifted,
+        "owner": [int(ids.split(":")[1]) for ids in shifted] if shifted else [0, 0],
+        "disk": machine.facts["disk"],
+        "mounts": [(str(mount.source), mount.target, mount.read_only) for mount in ordered],
+        "init": settings.init(spec),
+        "hostname": hostname,
+        "addresses": [(place.address or "127.0.1.1", hostname), *((at, name) for name, at in place.names.items())],
+        "resolver": resolver.text(place.network),
+        "first": not (machine.directory / records.FILE).exists(),
+        "own_network": place.network.kind == "private",
+        "rootless": machine.rootless,
+        "program": _lxc_start(),
+        "line": ["lxc-start", "-F", "-P", "/run", "-n", machine.directory.name, "-f", "config"],
+    }
+
+
+def _lxc_start() -> str:
+    program = shutil.which("lxc-start", path=_SEARCH_PATH)
+    if program is None:
+        raise EnvupError("the program lxc-start is missing", hint="apt-get install lxc")
+    return program
+
+
+def _within_keeper() -> tuple[str, str]:
+    """The ids of the keeper's user namespace, each standing for itself: nested, so that the machine's root has no power
+    over the keeper's. The kernel wants each extent to lie in one of the outer ones."""
+    maps = subids.maps() or ("", "")
+    return _identity(maps[0]), _identity(maps[1])
+
+
+def _identity(outer: str) -> str:
+    extents = [extent.split(":") for extent in outer.split(",")]
+    return ",".join(f"{inside}:{inside}:{count}" for inside, _outside, count in extents)
+
+
+@contextlib.contextmanager
+def _memory(data: bytes) -> Any:
+    """A file in memory, to be read from its beginning."""
+    with open(os.memfd_create("envup"), "w+b") as file:
+        file.write(data)
+        file.seek(0)
+        yield file
+
+
+def _said(machine: Machine) -> str:
+    """What `launch` or LXC said before they ended."""
+    return (machine.directory / _LOG).read_text(encoding="utf-8", errors="replace").strip()

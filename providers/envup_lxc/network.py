@@ -1,0 +1,132 @@
+"""The networks that an LXC machine can be part of, and what each needs of the host.
+
+private     the default: a network of the environment, whose way out is slirp4netns(1)
+none        nothing but a loopback
+host        the host's own
+BRIDGE      a bridge of the host, such as lxcbr0; needs root
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from envup.provider import Check, MachineSpec, options_of
+from envup.value import Value
+
+PRIVATE = IPv4Network("10.0.2.0/24")
+GATEWAY, RESOLVER, FIRST = (PRIVATE.network_address + last for last in (2, 3, 15))
+"""Of the private network, after slirp4netns(1); `FIRST` is that of the first machine."""
+
+_KINDS = ("private", "none", "host")
+_GET_ADDRESS, _GET_MASK = 0x8915, 0x891B
+
+
+class Network(Value):
+    """One network. `kind` is `private`, `none`, `host` or `bridge`; `bridge` names the last one's interface."""
+
+    kind: str = "private"
+    bridge: str = ""
+
+    @property
+    def name(self) -> str:
+        """As an Envfile gives it."""
+        return self.bridge or self.kind
+
+
+def parse(text: str) -> Network:
+    """The network that the option `network` names."""
+    return Network(text) if text in _KINDS else Network("bridge", text)
+
+
+def of(spec: MachineSpec) -> Network:
+    """The network of a machine."""
+    return parse(options_of(spec, "lxc").get("network", "private"))
+
+
+def interface(network: Network) -> IPv4Interface:
+    """A bridge's own address with its subnet. Errors: `OSError` when it has none or does not exist."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = network.bridge.encode().ljust(40, b"\0")
+        answers = [fcntl.ioctl(control.fileno(), kind, request)[20:24] for kind in (_GET_ADDRESS, _GET_MASK)]
+    return IPv4Interface("/".join(map(socket.inet_ntoa, answers)))
+
+
+def needs() -> Iterator[Check]:
+    """What the private network needs of this host, for `doctor`."""
+    found = shutil.which("slirp4netns") is not None
+    yield Check(
+        "slirp4netns", found, *_unless(found, "the program slirp4netns is missing", "apt-get install slirp4netns")
+    )
+    found = Path("/dev/net/tun").exists()
+    yield Check("tun", found, *_unless(found, "/dev/net/tun is missing", "run as root: modprobe tun"))
+
+
+def _unless(fine: bool, message: str, remedy: str) -> tuple[str, str]:
+    return ("", "") if fine else (message, remedy)
+
+
+def reasons(spec: MachineSpec, *, rootless: bool) -> Iterator[str]:
+    """Why a machine cannot have the network that it asks for, one sentence each, for `check`."""
+    network = of(spec)
+    if network.kind == "bridge":
+        yield from _bridge(network, rootless=rootless)
+    if network.kind in ("none", "host"):
+        yield from _ports(spec, network)
+    yield from _options(options_of(spec, "lxc"), network)
+
+
+def _bridge(network: Network, *, rootless: bool) -> Iterator[str]:
+    name = network.bridge
+    if rootless:
+        yield f"lxc.network: a bridge of the host, {name}, needs root; leave it out for a network of the environment"
+    elif not Path(f"/sys/class/net/{name}").exists():
+        start = "systemctl start lxc-net, or /usr/libexec/lxc/lxc-net start" if name == "lxcbr0" else ""
+        yield f"lxc.network: the host has no bridge {name}; run: {start or f'ip link add {name} type bridge'}"
+    elif not Path(f"/sys/class/net/{name}/bridge").exists():
+        yield f"lxc.network: {name} is no bridge; `ip link show type bridge` lists those of the host"
+    else:
+        try:
+            interface(network)
+        except OSError:
+            yield f"lxc.network: {name} has no IPv4 address; run: ip address add ADDRESS/PREFIX dev {name}"
+
+
+def _ports(spec: MachineSpec, network: Network) -> Iterator[str]:
+    for port in spec.ports:
+        shown = f"{port.address or ''}{':' if port.address else ''}{port.host_port}:{port.machine_port}/{port.protocol}"
+        if network.kind == "none":
+            yield f"ports: {shown}: with lxc.network: none the machine cannot be reached"
+        elif port.host_port != port.machine_port or port.address is not None:
+            yield f"ports: {shown}: with lxc.network: host ports cannot be remapped; leave lxc.network out"
+
+
+def _options(options: Mapping[str, Any], network: Network) -> Iterator[str]:
+    if options.get("host_loopback") and network.kind != "private":
+        yield "lxc.host_loopback: it is for the private network alone"
+    if (address := options.get("address")) is None:
+        return
+    if network.kind not in ("private", "bridge"):
+        yield f"lxc.address: a machine with lxc.network: {network.name} has no address of its own"
+        return
+    try:
+        if not is_usable(IPv4Address(address), network):
+            yield f"lxc.address: {address} is not for machines of the network {network.name}"
+    except ValueError:
+        yield f"lxc.address: {address} is not an IPv4 address"
+    except OSError:
+        return  # `_bridge` tells
+
+
+def is_usable(address: IPv4Address, network: Network) -> bool:
+    """Whether a machine of the network may have this address. Errors: `OSError`."""
+    if network.kind == "private":
+        return FIRST <= address < PRIVATE.broadcast_address
+    own = interface(network)
+    subnet = own.network
+    return address in subnet and address not in (own.ip, subnet.network_address, subnet.broadcast_address)

@@ -1,0 +1,98 @@
+"""The root of a machine: a copy-on-write view of its image with its files and declared mounts, made in the mount
+namespace of `launch`.
+
+For root, layers and declared mounts are shown to the machine with its own ids (idmapped mounts), so files on the disk
+belong to the host's root where they belong to the machine's, and nothing is copied or given to other owners. An
+ordinary user's machine has the ids of the keeper's user namespace, which are the right ones already.
+"""
+
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH102, PTH103
+
+from __future__ import annotations
+
+import os
+
+from envup.namespaces import declared, disk, guestfiles, syscalls, userns
+from envup.namespaces.declared import Declared, MountError
+from envup_lxc import inits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_UNMANAGED = "[Match]\nName=eth0\n[Link]\nUnmanaged=yes\n"
+
+
+class Rootfs:
+    """The root of one machine. Made while the host's files are in sight; the working directory is the machine's."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._users = userns.held(*config["maps"]) if config["maps"] else None
+        self._declared = [
+            Declared(source, target, read_only=only, users=self._users) for source, target, only in config["mounts"]
+        ]
+        self._notify = syscalls.clone_tree("notify")
+        self._root = ""
+
+    def make(self, place: str) -> None:
+        """Mount it at `root` below the directory `place`."""
+        lower = syscalls.clone_tree(self._config["lower"], recursive=False)
+        if self._config["disk"]:
+            os.mkdir(f"{place}/disk")
+            disk.mount_image("disk.img", f"{place}/disk")
+            disk.make_layers(f"{place}/disk", self._config["lower"])
+        layers = syscalls.clone_tree(f"{place}/disk" if self._config["disk"] else ".", recursive=False)
+        for name, tree in (("lower", lower), ("layers", layers)):
+            os.mkdir(f"{place}/{name}", 0o700)
+            declared.shift(tree, 0, self._users, "envup's data")
+            syscalls.attach_tree(tree, f"{place}/{name}")
+        self._root = f"{place}/root"
+        os.mkdir(self._root)
+        data = f"lowerdir={place}/lower,upperdir={place}/layers/upper,workdir={place}/layers/work"
+        syscalls.set_file_owner(*self._config["owner"])  # overlayfs writes as who mounts it
+        try:
+            syscalls.mount("overlay", self._root, "overlay", 0, data + ("" if self._users else ",userxattr"))
+        except OSError as error:
+            raise MountError(f"overlayfs cannot be mounted on {os.getcwd()}: {error.strerror}") from error
+
+    def furnish(self) -> inits.Init:
+        """Write envup's files, mount what was declared, and say what the machine starts with."""
+        host = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+        here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+        syscalls.seal_imports()
+        os.chroot(self._root)
+        os.chdir("/")
+        init = self._furnish()
+        syscalls.set_file_owner(os.geteuid(), os.getegid())
+        os.fchdir(host)
+        os.chroot(".")
+        os.fchdir(here)
+        os.close(host)
+        os.close(here)
+        return init
+
+    def _furnish(self) -> inits.Init:
+        config = self._config
+        init = inits.find(config["init"])
+        if init is None:
+            raise MountError("lxc.init: the image has no /sbin/init that can be executed")
+        guestfiles.write(config["hostname"], config["addresses"], config["resolver"], first=config["first"])
+        if init.kind == "systemd":
+            self._prepare_run(*config["owner"])
+        for mount in self._declared:
+            mount.attach()
+        return init
+
+    def _prepare_run(self, uid: int, gid: int) -> None:
+        """The /run of systemd, after systemd.io/CONTAINER_INTERFACE: it leaves one that is there, with what is mounted
+        below it."""
+        declared.make("/run", is_directory=True)
+        syscalls.mount(
+            "tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, f"mode=755,uid={uid},gid={gid}"
+        )
+        declared.attach(self._notify, inits.NOTIFY, is_directory=False)
+        os.makedirs("/run/systemd/network")
+        with open("/run/systemd/network/05-envup.network", "w", encoding="ascii") as file:
+            file.write(_UNMANAGED)

@@ -1,0 +1,67 @@
+"""What is seen of an LXC machine in its directory.
+
+Beside what `envup.namespaces.directories` keeps there:
+
+    upper/ work/    the copy-on-write layers; or disk.img, an ext4 image with them
+    config lxc.log console.log start.log    LXC's
+    states notify   how LXC and systemd tell a command that starts the machine how far it is
+
+`run.json` names PID 1 and its monitor, lxc-start(1). A machine that restarts itself gets another PID 1 of the same
+monitor.
+"""
+
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH123
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from envup.namespaces import directories, records
+from envup.provider import Instance, Port
+from envup_lxc import groups
+
+FACTS = frozenset(("disk",))
+
+
+def look(_directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, boot: str) -> Instance:
+    """The machine as it is; see `directories.Look`."""
+    if run is None:
+        return Instance(facts["id"], "created", facts["labels"])
+    now = current(run, boot)
+    if now is None or not now["ready"]:
+        return Instance(facts["id"], "stopped", facts["labels"])
+    state = "suspended" if groups.is_frozen(run["freezer"]) else "running"
+    ports = tuple(Port(*port) for port in run["ports"])
+    addresses = (run["address"],) if run["address"] else ()
+    return Instance(facts["id"], state, facts["labels"], ports=ports, addresses=addresses)
+
+
+def current(run: Mapping[str, Any], boot: str) -> Mapping[str, Any] | None:
+    """The record with the PID 1 of now; None when the machine does not run."""
+    if run["boot"] != boot:
+        return None
+    if records.lives(run["pid"], run["start"]):
+        return run
+    if not records.lives(run["monitor"], run["monitor_start"]):
+        return None
+    child = child_of(run["monitor"])
+    start = records.start_time(child) if child else None
+    return {**run, "pid": child, "start": start} if start else None
+
+
+def running(directory: str) -> Mapping[str, Any] | None:
+    """The record of a machine that runs, ready or not."""
+    run = directories.read(f"{directory}/{records.FILE}")
+    return None if run is None else current(run, records.boot())
+
+
+def child_of(monitor: int) -> int | None:
+    """PID 1 of a monitor's machine: its only child (proc_pid_task_children(5))."""
+    try:
+        with open(f"/proc/{monitor}/task/{monitor}/children", "rb") as file:
+            children = file.read().split()
+    except OSError:
+        return None
+    return int(children[0]) if children else None

@@ -1,0 +1,98 @@
+"""The way out of an environment's network: slirp4netns(1), which speaks for the machines from the host's side.
+
+A watcher, forked while the keeper is still in the host's namespaces, runs it, and runs it anew when it ends before the
+keeper does. Each one makes its device in the keeper's network and says so; the keeper makes that a port of its bridge.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+
+from envup.namespaces import syscalls
+from envup_lxc import bridge
+
+PROGRAM = "slirp4netns"
+DEVICE = "tap0"
+_PATIENCE = 5
+"""Seconds that its end is waited for."""
+_MOST_KEPT = 4096
+"""Bytes of what it says that are told when it fails; the machines can make it say much."""
+
+
+class Watcher:
+    """The process that runs slirp4netns."""
+
+    __slots__ = ("_alive", "_go", "_process", "_ready")
+
+    def __init__(self, *, host_loopback: bool) -> None:
+        """Fork it. It waits for `start`, and ends with this process."""
+        keeper = os.getpid()
+        go, self._go = os.pipe()
+        alive, self._alive = os.pipe()
+        self._ready, ready = os.pipe()
+        self._process = os.fork()
+        if self._process == 0:
+            for descriptor in (0, self._go, self._alive, self._ready):
+                os.close(descriptor)
+            options = [] if host_loopback else ["--disable-host-loopback"]
+            try:
+                _watch([*options, str(keeper), DEVICE], go, alive, ready)
+            except OSError as error:
+                os.write(2, f"{error.filename or PROGRAM}: {error.strerror}\n".encode("utf-8", "surrogateescape"))
+            finally:
+                os._exit(0)
+        for descriptor in (go, alive, ready):
+            os.close(descriptor)
+
+    def start(self) -> int:
+        """Let it begin: this process is in its namespaces now. A descriptor that reads a byte each time that a
+        slirp4netns has made its device, and is at its end when none can be run."""
+        os.write(self._go, b"g")
+        return self._ready
+
+    def end(self) -> None:
+        """End it and slirp4netns; returns when they have, or after a while: a device may hold them."""
+        os.close(self._go)
+        os.close(self._alive)
+        ended = select.poll()
+        ended.register(os.pidfd_open(self._process), select.POLLIN)
+        ended.poll(_PATIENCE * 1000)
+
+
+def _watch(target: list[str], go: int, alive: int, ready: int) -> None:
+    """Run it until the keeper is gone, or until one ends that was never ready. It is confined as its manual recommends:
+    what it reads comes from the machines."""
+    if os.read(go, 1) != b"g":
+        return
+    syscalls.set_process_name("envup-slirp")
+    os.open("/dev/null", os.O_RDWR)  # its standard input
+    os.set_inheritable(alive, True)
+    line = [PROGRAM, f"--mtu={bridge.MTU}", "--enable-sandbox", "--enable-seccomp", f"--exit-fd={alive}", *target]
+    ended = select.poll()
+    ended.register(alive, 0)
+    while not ended.poll(0) and _run(line, ready):
+        pass
+
+
+def _run(line: list[str], ready: int) -> bool:
+    """Run one to its end; whether it was ready."""
+    reader, writer = os.pipe()
+    spoken, speaking = os.pipe()
+    os.set_inheritable(writer, True)
+    actions = [(os.POSIX_SPAWN_DUP2, speaking, 1), (os.POSIX_SPAWN_DUP2, speaking, 2)]
+    child = os.posix_spawnp(line[0], [line[0], f"--ready-fd={writer}", *line[1:]], os.environ, file_actions=actions)
+    os.close(writer)
+    os.close(speaking)
+    was_ready = os.read(reader, 1) == b"1"
+    if was_ready:
+        os.write(ready, b"r")
+    said = b""
+    while chunk := os.read(spoken, _MOST_KEPT):
+        said = (said + chunk)[-_MOST_KEPT:]
+    os.waitpid(child, 0)
+    os.close(reader)
+    os.close(spoken)
+    if not was_ready:
+        os.write(2, said)
+    return was_ready

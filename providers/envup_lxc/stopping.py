@@ -1,0 +1,80 @@
+"""Ending an LXC machine, seen from the host."""
+
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH100, PTH120
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from envup import namespaces
+from envup.errors import EnvupError
+from envup.namespaces import ending, programs, records
+from envup.provider import Command, HostCommand
+from envup_lxc import groups, ways
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_HALT = signal.SIGRTMIN + 3
+"""Asks systemd to shut down (systemd(1), Signals)."""
+_CLEANING = 30.0
+"""Seconds that LXC has to remove what it made for a machine that has ended."""
+
+
+def stop(run: Mapping[str, Any], grace: float) -> None:
+    """End every process of a machine, asked to in the way of its init and after `grace` seconds killed; returns when
+    its monitor has gone as well. Errors: `EnvupError`."""
+    with _opened(run["monitor"], run["monitor_start"]) as monitor:
+        if run["ready"]:
+            _end(run, grace)
+        if monitor is None:
+            return
+        if not run["ready"]:
+            signal.pidfd_send_signal(monitor, signal.SIGKILL)
+        if not select.select([monitor], [], [], _CLEANING)[0]:
+            raise EnvupError("LXC does not come to its end", hint=f"kill process {run['monitor']}")
+
+
+def _end(run: Mapping[str, Any], grace: float) -> None:
+    if groups.is_frozen(run["freezer"]):
+        groups.freeze(run["freezer"], frozen=False)
+    request = 0
+    if grace > 0 and run["init"] == "small":
+        line = programs.program("leave", *ways.way(run).arguments(), "--", directory=_HERE)
+        _run(HostCommand(line), grace)
+        grace = 0
+    elif grace > 0 and run["init"] == "own":
+        _run(namespaces.enter(ways.way(run), Command(("poweroff",))), grace)
+    else:
+        request = _HALT
+    ending.end(run, grace, request=request)
+
+
+def _run(command: HostCommand, seconds: float) -> None:
+    """Run it to its end or for so long. What it says is of no use: who does not follow is killed."""
+    import subprocess
+
+    environment = {**os.environ, **command.environment}
+    null = subprocess.DEVNULL
+    with subprocess.Popen(command.argv, stdin=null, stdout=null, stderr=null, env=environment, cwd="/") as process:
+        with _opened(process.pid) as running:
+            select.select([] if running is None else [running], [], [], seconds)
+        process.kill()
+
+
+@contextlib.contextmanager
+def _opened(process: int, start: str | None = None) -> Iterator[int | None]:
+    """A pidfd, None where the process, which had that start time, is gone."""
+    try:
+        descriptor = os.pidfd_open(process)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield descriptor if start is None or records.lives(process, start) else None
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,126 @@
+"""The scripts that run inside containers, run here by every shell of this host that a container may have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from envup_docker import guest
+
+SHELLS = [[path] for name in ("dash", "bash") if (path := shutil.which(name))]
+SHELLS += [[path, "sh"] for path in [shutil.which("busybox")] if path]
+
+pytestmark = pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: Path(shell[0]).name)
+
+
+def enter(
+    shell: list[str],
+    *argv: str,
+    workdir: str = "/",
+    variables: Mapping[bytes, bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
+    data: bytes = b"",
+) -> subprocess.CompletedProcess[bytes]:
+    """What the program prints after the opening."""
+    texts = [argument if guest.is_text(argument) else "" for argument in argv]
+    line = [*shell, "-c", guest.ENTER, "envup", "root", workdir, *texts]
+    told = guest.told(argv, variables or {})
+    done = subprocess.run(line, input=told + data, capture_output=True, env=environment or {}, timeout=60)
+    number, mark, output = done.stdout.split(b"\n", 2)
+    assert number.isdigit()
+    assert mark == b"="
+    return subprocess.CompletedProcess(argv, done.returncode, output, done.stderr)
+
+
+@pytest.mark.parametrize("argument", ["", "a b", "it's\n", "ü$(id)", "\udcff\udcfe", "\udc81\n\n", "%s\\n\udcff", "*"])
+def test_arguments_arrive_verbatim(shell: list[str], argument: str) -> None:
+    done = enter(shell, "printf", "[%s]", "first", argument, "last")
+    assert done.stdout == b"[first][" + os.fsencode(argument) + b"][last]"
+
+
+def test_values_that_are_no_text_arrive(shell: list[str]) -> None:
+    done = enter(shell, "sh", "-c", 'printf %s "$ODD"', variables={b"ODD": b"\xff 'x'\n\n"})
+    assert done.stdout == b"\xff 'x'\n\n"
+
+
+def test_what_is_told_fits_a_terminal_line(shell: list[str]) -> None:
+    told = guest.told(["\udcff" * 3000], {})
+    assert max(map(len, told.splitlines())) < 4095
+    assert enter(shell, "printf", "%s", "\udcff" * 3000).stdout == b"\xff" * 3000
+
+
+def test_standard_input_after_the_opening_is_the_programs(shell: list[str]) -> None:
+    assert enter(shell, "cat", data=b".\n:more\n").stdout == b".\n:more\n"
+
+
+def test_nothing_runs_when_nobody_tells_it_to(shell: list[str], tmp_path: Path) -> None:
+    line = [*shell, "-c", guest.ENTER, "envup", "root", "/", "touch", str(tmp_path / "made")]
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert done.returncode == 125
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_users_entry_fills_what_is_not_set(shell: list[str]) -> None:
+    script = 'echo "$HOME $USER $LOGNAME $LANG"; umask; pwd'
+    assert enter(shell, "sh", "-c", script).stdout == b"/root root root C.UTF-8\n0022\n/\n"
+    given = {"HOME": "/tmp", "USER": "u", "LOGNAME": "l", "LANG": "de", "SHELL": "/bin/x", "PATH": os.environ["PATH"]}
+    done = enter(shell, "sh", "-c", 'echo "$HOME $USER $LOGNAME $LANG $SHELL"', environment=given)
+    assert done.stdout == b"/tmp u l de /bin/x\n"
+
+
+def test_nothing_of_the_script_is_left_in_the_environment(shell: list[str]) -> None:
+    names = {line.partition(b"=")[0] for line in enter(shell, "env").stdout.splitlines()}
+    assert names - {b"SHLVL", b"_"} <= {b"HOME", b"USER", b"LOGNAME", b"LANG", b"SHELL", b"PATH", b"PWD"}
+
+
+@pytest.mark.parametrize(
+    ("program", "code"), [("", 127), ("no-such-program", 127), ("/etc", 126), ("/etc/passwd", 126), ("-x", 127)]
+)
+def test_what_cannot_be_executed_is_told_as_env_does(shell: list[str], program: str, code: int) -> None:
+    done = enter(shell, program)
+    assert done.returncode == code
+    assert done.stderr
+
+
+def test_a_working_directory_that_cannot_be_entered_is_named(shell: list[str]) -> None:
+    for path, reason in (("/not/there", b"No such file"), ("/etc/passwd", b"Not a directory")):
+        done = enter(shell, "true", workdir=path)
+        assert done.returncode == 126
+        assert path.encode() in done.stderr
+        assert reason in done.stderr
+
+
+def test_no_arguments_give_a_shell(shell: list[str]) -> None:
+    assert enter(shell, data=b"exit 3\n").returncode == 3
+
+
+def send(shell: list[str], group: int, name: str, twentieths: int) -> int:
+    line = [*shell, "-c", guest.SIGNAL, "envup", str(group), name, str(twentieths)]
+    return subprocess.run(line, timeout=60).returncode
+
+
+def test_a_signal_reaches_the_group(shell: list[str]) -> None:
+    with subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60; true"], start_new_session=True) as process:
+        assert send(shell, process.pid, "TERM", 100) == 0
+        assert process.wait(60) == -signal.SIGTERM
+
+
+def test_what_ignores_a_signal_is_killed_when_its_time_is_up(shell: list[str]) -> None:
+    script = "trap '' TERM; echo ready; while :; do sleep 60; done"
+    with subprocess.Popen(["sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert send(shell, process.pid, "TERM", 4) == 0
+        assert process.wait(60) == -signal.SIGKILL
+
+
+def test_a_group_that_is_gone_is_no_error(shell: list[str]) -> None:
+    with subprocess.Popen(["true"], start_new_session=True) as process:
+        process.wait(60)
+    assert send(shell, process.pid, "INT", 0) == 0
