@@ -13,8 +13,7 @@ from typing import Any
 from envup.errors import EnvupError
 from envup.events import Emit, Event
 from envup_docker import images
-from envup_docker.engine import Engine, EngineError
-from envup_docker.refusals import told
+from envup_docker.engine import Engine
 
 
 def sdk(module: str) -> Any:
@@ -56,14 +55,16 @@ def _excluded(context: Path) -> list[str]:
 
 def build(engine: Engine, options: Mapping[str, Any], emit: Emit, *, refresh: bool) -> str:
     """The name of the built image; what was built before from the same is not built again, unless `refresh`. Errors:
-    `EnvupError`."""
-    number = key(options)
-    name = f"{images.BUILT}:{number}"
+    `EngineError`, `EnvupError`."""
     try:
-        if refresh or not images.exists(engine, name):
+        name = f"{images.BUILT}:{key(options)}"
+        before = images.look(engine, name)
+        if refresh or not before:
             _build(engine, options, name, emit, refresh=refresh)
-    except EngineError as error:
-        raise told(error, f"cannot build {options['dockerfile']}") from error
+        if refresh and before and before["Id"] != (images.look(engine, name) or {}).get("Id"):
+            images.delete(engine, before["Id"])
+    except OSError as error:
+        raise EnvupError(f"cannot build {options['dockerfile']}", details=str(error)) from error
     return name
 
 
@@ -102,7 +103,14 @@ def _follow(lines: Iterable[Mapping[str, Any]], dockerfile: str, emit: Emit) -> 
         text = str(line.get("stream") or line.get("status") or "")
         if "error" in line:
             details = "".join([*said[-20:], str(line["error"])])
-            raise EnvupError(f"cannot build {dockerfile}", details=details)
+            raise EnvupError(f"cannot build {dockerfile}", details=details, hint=_remedy(details))
         if text.strip():
             said.append(text if text.endswith("\n") else f"{text}\n")
             emit(Event("output", text=said[-1]))
+
+
+def _remedy(details: str) -> str:
+    """What the engine builds by itself is the Dockerfile of 2020: https://docs.docker.com/build/buildkit/."""
+    if "buildkit" in details.lower() or "unknown flag" in details.lower():
+        return "build it with `docker build -t NAME .`, and write image: {docker: NAME}"
+    return ""

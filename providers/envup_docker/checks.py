@@ -27,7 +27,7 @@ def reasons(spec: MachineSpec, provider: DockerProvider) -> list[str]:
         *_limits(spec, provider),
         *_disk(spec, provider),
         *_mounts(spec, provider),
-        *_ports(spec),
+        *_network(spec),
         *_texts(spec),
     ]
 
@@ -87,7 +87,9 @@ def _texts(spec: MachineSpec) -> Iterator[str]:
             yield f"environment.{key}: contains a zero byte"
 
 
-def _ports(spec: MachineSpec) -> Iterator[str]:
+def _network(spec: MachineSpec) -> Iterator[str]:
     mode = settings.options(spec).get("network")
+    if "network_aliases" in settings.options(spec) and mode in settings.OWN_NETWORK_MODES:
+        yield f"docker.network_aliases: network {mode} knows no names; leave docker.network or the aliases out"
     if spec.ports and mode in ("host", "none"):
         yield f"ports: docker.network {mode} forwards none; leave docker.network or the ports out"

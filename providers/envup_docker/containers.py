@@ -1,29 +1,30 @@
-"""The containers of machines: found by their labels, made, and made again where a declaration changed.
+"""The containers of machines: found by their labels, made, given limits, removed.
 
-A machine is the container `envup-<environment>-<machine>`. What is fixed when a container is made (mounts, ports,
-variables …) is changed by making another from a commit of the old one, under the same name with `.next` behind it,
-which takes the old one's place by a rename. At every moment one of the two is the machine: the one with the plain name
-where it is there, else the other.
+A machine is the container `envup-<environment>-<machine>`. One with `.next` behind that name is to take its place, see
+`remaking`; it is the machine where the plain one is gone.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from envup.errors import EnvupError
 from envup.provider import Instance, MachineSpec, Port
-from envup_docker import settings
+from envup_docker import limits, settings
 from envup_docker.engine import Engine, EngineError
 
 NEXT = ".next"
-INSTANCE, CONFIG, VOLUMES = "envup.instance", "envup.config", "envup.volumes"
-_OWN = (INSTANCE, CONFIG, VOLUMES)
+INSTANCE, CONFIG, BASE, VOLUMES = "envup.instance", "envup.config", "envup.base", "envup.volumes"
+COMMIT = "envup.commit"
+"""Labels of this provider: the instance's id, what the container was made with; on one that was made again, the image
+that the machine began with and the nameless volumes that it took over; on an image, that it is a commit."""
+
+_OWN = (INSTANCE, CONFIG, BASE, VOLUMES, COMMIT)
 _STATES = {"created": "created", "running": "running", "restarting": "running", "paused": "suspended"}
 _STATES |= {"exited": "stopped"}
-_EVERYWHERE = ("", "0.0.0.0", "::")
+_EVERYWHERE = (None, "", "0.0.0.0", "::")
 
 
 def name(labels: Mapping[str, str]) -> str:
@@ -50,13 +51,20 @@ def seen(found: Iterable[Mapping[str, Any]]) -> list[Instance]:
     for one in found:
         labels = one["Labels"]
         key = (labels.get("envup.environment", ""), labels.get("envup.machine", ""))
-        if all(key) and (key not in machines or not _is_next(one)):
+        if all(key) and (key not in machines or not is_next(one)):
             machines[key] = one
     return [_instance(machines[key]) for key in sorted(machines)]
 
 
-def _is_next(one: Mapping[str, Any]) -> bool:
+def is_next(one: Mapping[str, Any]) -> bool:
+    """Whether a container of a list is one that is to take another's place."""
     return all(name.endswith(NEXT) for name in one["Names"])
+
+
+def networks_of(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The networks of a container, by name; Podman leaves them out where there are none."""
+    found: Mapping[str, Any] | None = (one.get("NetworkSettings") or {}).get("Networks")
+    return found or {}
 
 
 def _instance(one: Mapping[str, Any]) -> Instance:
@@ -65,8 +73,7 @@ def _instance(one: Mapping[str, Any]) -> Instance:
     reason = f"the engine says: {one['State']}" if state == "broken" else ""
     if state == "created" and VOLUMES in one["Labels"]:
         state = "stopped"
-    networks = (one.get("NetworkSettings") or {}).get("Networks") or {}
-    addresses = tuple(net["IPAddress"] for net in networks.values() if net.get("IPAddress"))
+    addresses = tuple(net["IPAddress"] for net in networks_of(one).values() if net.get("IPAddress"))
     ports = _ports(one.get("Ports") or ()) if state in ("running", "suspended") else ()
     return Instance(one["Labels"].get(INSTANCE, one["Id"]), state, labels, reason, ports, addresses)
 
@@ -81,135 +88,61 @@ def _ports(found: Iterable[Mapping[str, Any]]) -> tuple[Port, ...]:
     return tuple(Port(*port) for port in sorted(ports, key=str))
 
 
-def create(engine: Engine, spec: MachineSpec, image: str, labels: Mapping[str, str]) -> None:
+def create(engine: Engine, spec: MachineSpec, image: str, labels: Mapping[str, str]) -> Instance:
     """Make the container of a machine. Errors: `EngineError`; `EnvupError` when the machine exists."""
     body = settings.container(spec, labels["envup.environment"])
     own = {INSTANCE: os.urandom(16).hex(), CONFIG: settings.digest(body)}
     try:
-        _make(engine, name(labels), spec, image, body, {**labels, **own})
+        make(engine, name(labels), spec, image, body, {**labels, **own})
     except EngineError as error:
-        if error.status != 409 or "already in use" not in error.message:
+        if "name" not in error.message or "already in use" not in error.message:
             raise
         whose = seen(of_machine(engine, labels))
         brief = f"machine '{spec.name}' exists already" if whose else f"the name {name(labels)} is taken in the engine"
         raise EnvupError(brief, details=error.message, hint=f"docker rm {name(labels)}" * (not whose)) from error
+    return Instance(own[INSTANCE], "created", labels)
 
 
-def _make(
+def make(
     engine: Engine, called: str, spec: MachineSpec, image: str, body: Mapping[str, Any], labels: Mapping[str, str]
 ) -> None:
-    declared = {key: str(value) for key, value in settings.options(spec).get("labels", {}).items()}
-    limits = settings.declared_limits(spec.resources)
-    whole = {
-        **body,
-        "Image": image,
-        "Labels": {**declared, **labels},
-        "HostConfig": {**body["HostConfig"], **limits},
-    }
+    """Make a container from an image. Errors: `EngineError`."""
+    declared = {key: settings.text(value) for key, value in settings.options(spec).get("labels", {}).items()}
+    host = {**body["HostConfig"], "PidsLimit": -1, **limits.declared(spec.resources)}  # Podman has a default.
+    whole = {**body, "Image": image, "Labels": {**declared, **labels}, "HostConfig": host}
     engine.call("POST", "/containers/create", query={"name": called}, body=whole)
 
 
 def inspect(engine: Engine, labels: Mapping[str, str]) -> dict[str, Any]:
     """All that the engine says of a machine's container, after an interrupted re-creation was brought to its end.
-    Errors: `EnvupError` when there is none."""
-    plain = name(labels)
-    with contextlib.suppress(EngineError):
-        return _look(engine, plain)
-    with contextlib.suppress(EngineError):
-        engine.call("POST", f"/containers/{plain}{NEXT}/rename", query={"name": plain})
-    try:
-        return _look(engine, plain)
-    except EngineError as error:
-        if error.status != 404:
-            raise
-        raise EnvupError(f"machine '{labels['envup.machine']}' does not exist", hint="`env up` makes it") from error
+    Errors: `EngineError`; `EnvupError` when there is none."""
+    found = of_machine(engine, labels)
+    if not found:
+        raise EnvupError(f"machine '{labels['envup.machine']}' does not exist", hint="`env up` makes it")
+    plain = [one for one in found if not is_next(one)]
+    for one in found:
+        if is_next(one) and plain:
+            remove(engine, one["Id"])
+        elif is_next(one):
+            engine.call("POST", f"/containers/{one['Id']}/rename", query={"name": name(labels)})
+    return look(engine, name(labels))
 
 
-def _look(engine: Engine, called: str) -> dict[str, Any]:
+def look(engine: Engine, called: str) -> dict[str, Any]:
+    """All that the engine says of one container. Errors: `EngineError`."""
     found: dict[str, Any] = engine.call("GET", f"/containers/{called}/json")
     return found
 
 
-def fit(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> None:
-    """Have the stopped container `found` be as `spec` says: with other limits, or made again."""
-    labels = found["Config"]["Labels"]
-    body = settings.container(spec, labels["envup.environment"])
-    if settings.digest(body) != labels.get(CONFIG):
-        _remake(engine, spec, found, body)
-    elif _limits_of(found["HostConfig"]) != settings.declared_limits(spec.resources):
-        update(engine, spec, labels)
-
-
-def _limits_of(host: Mapping[str, Any]) -> dict[str, int]:
-    found = {key: host.get(key) or 0 for key in ("Memory", "MemorySwap", "CpuPeriod", "CpuQuota", "PidsLimit")}
-    if found["CpuQuota"] <= 0:
-        del found["CpuPeriod"]
-    return {key: value for key, value in found.items() if 0 < value < settings.UNLIMITED_MEMORY}
-
-
 def update(engine: Engine, spec: MachineSpec, labels: Mapping[str, str]) -> None:
-    """Set and lift limits, whether it runs or not. Errors: `EngineError`."""
-    engine.call("POST", f"/containers/{name(labels)}/update", body=settings.limits(spec.resources))
-
-
-def _remake(engine: Engine, spec: MachineSpec, found: Mapping[str, Any], body: Mapping[str, Any]) -> None:
-    """Make the container again without losing what was written in it."""
-    labels = dict(found["Config"]["Labels"])
-    plain, old = name(labels), found["Id"]
-    remove(engine, f"{plain}{NEXT}")
-    volumes = _anonymous(found)
-    kept = [{"Type": "volume", "Source": volume, "Target": target} for volume, target in volumes]
-    body = {**body, "HostConfig": {**body["HostConfig"], "Mounts": [*body["HostConfig"]["Mounts"], *kept]}}
-    everything = {label: value for label, value in labels.items() if label.startswith("envup.")}
-    gone = {*everything.get(VOLUMES, "").split(), *(volume for volume, _target in volumes)}
-    everything |= {CONFIG: settings.digest(settings.container(spec, labels["envup.environment"]))}
-    everything |= {VOLUMES: " ".join(sorted(gone))}
-    _make(engine, f"{plain}{NEXT}", spec, _commit(engine, found, labels), body, everything)
-    engine.call("DELETE", f"/containers/{old}")
-    engine.call("POST", f"/containers/{plain}{NEXT}/rename", query={"name": plain})
-    remove_commits(engine, labels, but=_look(engine, plain)["Image"])
-
-
-def _anonymous(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(name, path) of the volumes that the engine made for the image's sake, and of those that were carried over."""
-    declared = {one["Target"] for one in found["HostConfig"].get("Mounts") or () if one["Type"] == "volume"}
-    carried = found["Config"]["Labels"].get(VOLUMES, "").split()
-    return [
-        (mount["Name"], mount["Destination"])
-        for mount in found["Mounts"]
-        if mount["Type"] == "volume" and (mount["Destination"] not in declared or mount["Name"] in carried)
-    ]
-
-
-def _commit(engine: Engine, found: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-    """The image to make it from: that of the container, or what it wrote as one, where it was started before."""
-    if found["State"]["Status"] == "created" and VOLUMES not in labels:
-        image: str = found["Image"]
-        return image
-    tag = f"{labels['envup.machine'].lower()}-{os.urandom(4).hex()}"
-    query = {
-        "container": found["Id"],
-        "repo": f"envup/{labels['envup.environment'].lower()}",
-        "tag": tag,
-        "pause": False,
-    }
-    body = {"Labels": {**_of(labels), "envup.commit": "1"}}
-    made: str = engine.call("POST", "/commit", query=query, body=body)["Id"]
-    return made
-
-
-def _of(labels: Mapping[str, str]) -> dict[str, str]:
-    return {key: labels[key] for key in ("envup.environment", "envup.machine")}
-
-
-def remove_commits(engine: Engine, labels: Mapping[str, str], *, but: str = "") -> None:
-    """Remove what `start` committed of a machine, the image `but` apart."""
-    wanted = ["envup.commit", *(f"{key}={value}" for key, value in _of(labels).items())]
-    for image in engine.call("GET", "/images/json", query={"filters": {"label": wanted}}):
-        if image["Id"] != but:
-            for tag in image["RepoTags"] or [image["Id"]]:
-                with contextlib.suppress(EngineError):  # one below a newer commit goes with that
-                    engine.call("DELETE", f"/images/{tag}")
+    """Set and lift limits, whether it runs or not. Errors: `EngineError`; `EnvupError` from Podman before 4.5."""
+    try:
+        engine.call("POST", f"/containers/{name(labels)}/update", body=limits.whole(spec.resources))
+    except EngineError as error:
+        if error.message != "Not Found":
+            raise
+        hint = "`env up --recreate` makes the machine anew"
+        raise EnvupError("this engine cannot change the limits of a container", hint=hint) from error
 
 
 def remove(engine: Engine, container: str) -> None:
@@ -222,7 +155,10 @@ def remove(engine: Engine, container: str) -> None:
 
 
 def remove_volumes(engine: Engine, found: Mapping[str, Any]) -> None:
-    """Remove the nameless volumes that a container took over from the one before it."""
+    """Remove the nameless volumes that a container took over from the one before it, but those that others use."""
     for volume in found["Labels"].get(VOLUMES, "").split():
-        with contextlib.suppress(EngineError):
+        try:
             engine.call("DELETE", f"/volumes/{volume}")
+        except EngineError as error:
+            if error.status not in (404, 409):
+                raise

@@ -26,11 +26,14 @@ def examine(environ: Mapping[str, str]) -> list[Check]:
 def _engine(environ: Mapping[str, str]) -> Check:
     try:
         where = endpoint.find(environ)
-        answer = Engine(where).call("GET", "/version", timeout=_PATIENCE)
-        version, api = str(answer["Version"]), tuple(map(int, answer["ApiVersion"].split(".")))
+        engine = Engine(where)
+        with engine.stream("GET", "/_ping", timeout=_PATIENCE) as answer:
+            answer.read()
+        version = answer.headers["server"].partition(" ")[0]
+        api = tuple(map(int, answer.headers["api-version"].split(".")))
     except EngineError as error:
         return Check("engine", False, error.message, error.hint)
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, ValueError):
         remedy = "see that DOCKER_HOST or the Docker context names an engine"
         return Check("engine", False, f"what answers at {where} is no Docker engine", remedy)
     if api < LEAST_API:

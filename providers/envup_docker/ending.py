@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from envup_docker import containers, networks
+from envup_docker import containers, networks, remaking
 from envup_docker.engine import Engine, EngineError
 
 _IS_GONE, _DOES_NOT_RUN = 404, 409
@@ -27,21 +27,21 @@ def stop(engine: Engine, container: str, grace: float) -> None:
         engine.call("POST", f"/containers/{container}/unpause")
     if grace > 0:
         _signal(engine, container, state["Config"].get("StopSignal") or "SIGTERM")
-        if _ended(engine, container, grace):
+        if ended(engine, container, grace):
             return
     _signal(engine, container, "SIGKILL")
-    _ended(engine, container, None)
+    ended(engine, container, None)
 
 
 def _signal(engine: Engine, container: str, signal: str) -> None:
     try:
         engine.call("POST", f"/containers/{container}/kill", query={"signal": signal})
     except EngineError as error:
-        if error.status not in (_IS_GONE, _DOES_NOT_RUN):
+        if error.status not in (_IS_GONE, _DOES_NOT_RUN) and "only kill running" not in error.message:
             raise
 
 
-def _ended(engine: Engine, container: str, seconds: float | None) -> bool:
+def ended(engine: Engine, container: str, seconds: float | None) -> bool:
     """Wait for the event of its end; whether that came in time."""
     try:
         engine.call("POST", f"/containers/{container}/wait", query={"condition": "not-running"}, timeout=seconds)
@@ -54,17 +54,25 @@ def _ended(engine: Engine, container: str, seconds: float | None) -> bool:
 
 
 def destroy(engine: Engine, runtime: Path, labels: Mapping[str, str]) -> None:
-    """Remove all that was made for a machine. The network goes before the last container that refers to it."""
+    """Remove all that was made for a machine. The network goes before the last container that refers to it, after it
+    where the engine wants it so; one that somebody put a container of their own in stays."""
     found = containers.of_machine(engine, labels)
     for one in found:
         if one["State"] in ("running", "restarting", "paused"):
             _signal(engine, one["Id"], "SIGKILL")
-    with contextlib.ExitStack() as stack:
-        if any(networks.of(labels["envup.environment"]) in one["NetworkSettings"]["Networks"] for one in found):
-            stack.enter_context(networks.locked(runtime, labels["envup.environment"]))
-            networks.leave(engine, labels)
-        for one in found:
-            containers.remove(engine, one["Id"])
-            containers.remove_volumes(engine, one)
-    if any(containers.VOLUMES in one["Labels"] for one in found):
-        containers.remove_commits(engine, labels)
+    environment = labels["envup.environment"]
+    if any(networks.of(environment) in containers.networks_of(one) for one in found):
+        with networks.locked(runtime, environment):
+            is_settled = networks.leave(engine, labels)
+            _remove(engine, found)
+            if not is_settled:
+                networks.remove(engine, environment)
+    else:
+        _remove(engine, found)
+    remaking.remove_commits(engine, labels)
+
+
+def _remove(engine: Engine, found: Sequence[Mapping[str, Any]]) -> None:
+    for one in found:
+        containers.remove(engine, one["Id"])
+        containers.remove_volumes(engine, one)

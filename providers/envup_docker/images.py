@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from envup.errors import EnvupError
 from envup.image import Image
@@ -22,27 +23,27 @@ def ensure(engine: Engine, runtime: Path, image: Image) -> str:
         return image.digest
     number = image.digest.rpartition(":")[2]
     tag = f"{REPOSITORY}:{number}"
-    if not exists(engine, tag):
+    if not look(engine, tag):
         with (runtime / f"{number}.import").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not exists(engine, tag):
-                _import(engine, image.archive, image.digest, number)
+            if not look(engine, tag):
+                _import(engine, image.archive, image.digest, tag)
     return tag
 
 
-def exists(engine: Engine, name: str) -> bool:
-    """Whether the engine has an image. Errors: `EngineError`."""
+def look(engine: Engine, name: str) -> dict[str, Any] | None:
+    """All that the engine says of an image, None where it has none. Errors: `EngineError`."""
     try:
-        engine.call("GET", f"/images/{name}/json")
+        found: dict[str, Any] = engine.call("GET", f"/images/{name}/json")
     except EngineError as error:
         if error.status != 404:
             raise
-        return False
-    return True
+        return None
+    return found
 
 
-def _import(engine: Engine, archive: Path, digest: str, tag: str) -> None:
-    query = {"fromSrc": "-", "repo": REPOSITORY, "tag": tag, "changes": f"LABEL {LABEL}={digest}"}
+def _import(engine: Engine, archive: Path, digest: str, name: str) -> None:
+    query = {"fromSrc": "-", "repo": name, "changes": f"LABEL {LABEL}={digest}"}
     with (
         archive.open("rb") as content,
         engine.stream("POST", "/images/create", query=query, content=content) as answer,
@@ -63,7 +64,7 @@ def forms(engine: Engine) -> Sequence[tuple[str, int]]:
 
 def _is_ours(image: dict[str, object]) -> bool:
     tags = image.get("RepoTags")
-    return isinstance(tags, list) and any(str(tag).startswith(f"{REPOSITORY}:") for tag in tags)
+    return isinstance(tags, list) and any(f"/{REPOSITORY}:" in f"/{tag}" for tag in tags)
 
 
 def remove(engine: Engine, digest: str) -> None:
@@ -73,15 +74,24 @@ def remove(engine: Engine, digest: str) -> None:
         labels = users[0]["Labels"]
         who = f"{labels.get('envup.project', '')}: {labels.get('envup.machine', '')}"
         raise EnvupError(f"the image {digest} is in use by {who}", hint="destroy that machine first")
-    for tag in _tags(engine, digest):
-        try:
-            engine.call("DELETE", f"/images/{tag}")
-        except EngineError as error:
-            if error.status != 404:
-                raise
+    for name in _names(engine, digest):
+        delete(engine, name)
 
 
-def _tags(engine: Engine, digest: str) -> list[str]:
+def _names(engine: Engine, digest: str) -> list[str]:
+    """All that an image has; one that was imported by several commands at once has been there more than once."""
     built = engine.call("GET", "/images/json", query={"filters": {"reference": [BUILT]}})
     tags = [tag for one in built if one["Id"] == digest for tag in one["RepoTags"]]
-    return [*tags, f"{REPOSITORY}:{digest.rpartition(':')[2]}"]
+    nameless = {"label": [f"{LABEL}={digest}"], "dangling": ["true"]}
+    twice = [one["Id"] for one in engine.call("GET", "/images/json", query={"filters": nameless})]
+    return [*tags, f"{REPOSITORY}:{digest.rpartition(':')[2]}", *twice]
+
+
+def delete(engine: Engine, name: str) -> None:
+    """Remove a name, and the image with its last one; a missing one is no error, nor is one that another image or a
+    container is made from. Errors: `EngineError`."""
+    try:
+        engine.call("DELETE", f"/images/{name}")
+    except EngineError as error:
+        if error.status not in (404, 409):
+            raise

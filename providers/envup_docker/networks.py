@@ -13,8 +13,11 @@ from typing import Any
 
 from envup.provider import MachineSpec
 from envup_docker import settings
-from envup_docker.containers import listed, name
+from envup_docker.containers import listed, look, name, networks_of
 from envup_docker.engine import Engine, EngineError
+
+_IN_USE = ("active endpoints", "being used")
+"""Docker's refusal to remove a network, and Podman's."""
 
 
 def of(environment: str) -> str:
@@ -39,20 +42,22 @@ def ensure(engine: Engine, runtime: Path, spec: MachineSpec, found: Mapping[str,
     if settings.network(spec, environment) != network:
         return
     with locked(runtime, environment):
-        made = _make(engine, network, environment)
+        made = make(engine, environment)
         _bring_in(engine, network, environment)
-    joined = (found["NetworkSettings"]["Networks"].get(network) or {}).get("NetworkID", "")
+    joined = (networks_of(found).get(network) or {}).get("NetworkID", "")
     if joined and joined != made:
-        _join_again(engine, network, found["Id"], settings.aliases(spec))
+        _part(engine, network, name(labels))
+        _join(engine, network, name(labels), settings.aliases(spec))
 
 
-def _make(engine: Engine, network: str, environment: str) -> str:
-    """The id of the network."""
+def make(engine: Engine, environment: str) -> str:
+    """The id of an environment's network, which is made where it is missing. Errors: `EngineError`."""
+    network = of(environment)
     body = {"Name": network, "CheckDuplicate": True, "Labels": {"envup.environment": environment}}
     try:
         made: str = engine.call("POST", "/networks/create", body=body)["Id"]
     except EngineError as error:
-        if error.status != 409:
+        if "already" not in error.message:
             raise
         made = engine.call("GET", f"/networks/{network}")["Id"]
     return made
@@ -60,33 +65,50 @@ def _make(engine: Engine, network: str, environment: str) -> str:
 
 def _bring_in(engine: Engine, network: str, environment: str) -> None:
     for one in listed(engine, f"envup.environment={environment}"):
-        networks = one["NetworkSettings"]["Networks"]
+        networks = networks_of(one)
         if one["State"] == "running" and network not in networks and "bridge" in networks:
-            aliases = {"Aliases": [one["Labels"]["envup.machine"]]}
-            engine.call(
-                "POST", f"/networks/{network}/connect", body={"Container": one["Id"], "EndpointConfig": aliases}
-            )
+            hostname = look(engine, one["Id"])["Config"]["Hostname"]
+            _join(engine, network, one["Id"], [one["Labels"]["envup.machine"], hostname])
 
 
-def _join_again(engine: Engine, network: str, container: str, aliases: list[str]) -> None:
-    """Have a container that knows a former network of that name use the present one."""
-    engine.call("POST", f"/networks/{network}/disconnect", body={"Container": container, "Force": True})
+def _join(engine: Engine, network: str, container: str, aliases: list[str]) -> None:
     body = {"Container": container, "EndpointConfig": {"Aliases": aliases}}
-    engine.call("POST", f"/networks/{network}/connect", body=body)
+    _change(engine, network, "connect", body)
 
 
-def leave(engine: Engine, labels: Mapping[str, str]) -> None:
-    """Remove the environment's network, if this machine, which does not run any more, is the last that refers to it; a
-    missing one is no error. To be called with `locked`."""
+def _part(engine: Engine, network: str, container: str) -> None:
+    """Take a container out of a network; one that is no part of it is no error."""
+    try:
+        _change(engine, network, "disconnect", {"Container": container, "Force": True})
+    except EngineError as error:
+        if error.status not in (403, 404) and "is not connected" not in error.message:
+            raise
+
+
+def _change(engine: Engine, network: str, verb: str, body: object) -> None:
+    """The answer is for people."""
+    with engine.stream("POST", f"/networks/{network}/{verb}", body=body) as answer:
+        answer.read()
+
+
+def leave(engine: Engine, labels: Mapping[str, str]) -> bool:
+    """Remove the environment's network, if this machine, which does not run any more, is the last that refers to it.
+    False where that is refused because of what is in it. To be called with `locked`. Errors: `EngineError`."""
     environment, own = labels["envup.environment"], f"/{name(labels)}"
     others = [one for one in listed(engine, f"envup.environment={environment}") if not _is_of(one, own)]
-    if others:
-        return
+    return bool(others) or remove(engine, environment)
+
+
+def remove(engine: Engine, environment: str) -> bool:
+    """Remove an environment's network, a missing one is no error; False where it is in use. Errors: `EngineError`."""
     try:
         engine.call("DELETE", f"/networks/{of(environment)}")
     except EngineError as error:
+        if any(sign in error.message for sign in _IN_USE):
+            return False
         if error.status != 404:
             raise
+    return True
 
 
 def _is_of(one: Mapping[str, Any], own: str) -> bool:

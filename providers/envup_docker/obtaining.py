@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from envup.image import Image
 from envup.model import ImageReference
 from envup_docker import building, images
 from envup_docker.engine import Engine, EngineError
-from envup_docker.refusals import told
+from envup_docker.refusals import telling
 
 _ARCHITECTURES = {"amd64": "amd64", "386": "i386", "arm64": "arm64", "arm": "armhf", "riscv64": "riscv64"}
 _ARCHITECTURES |= {"ppc64le": "ppc64el", "s390x": "s390x"}
@@ -26,15 +28,17 @@ def obtain(engine: Engine, data: Path | None, reference: ImageReference, emit: E
     In `data` it is remembered which content a name stood for, so that the same is pulled the next time. Errors:
     `EnvupError`."""
     options = reference.options
-    if reference.source == "dockerfile":
-        return describe(engine, building.build(engine, options, emit, refresh=refresh))
-    name = str(options["docker"])
-    try:
-        if refresh or not images.exists(engine, name):
-            _pull(engine, name, _Memory(data, name, refresh), emit, str(options.get("platform", "")))
+    name = str(options[reference.source])
+    with telling(f"cannot get the image {name}"):
+        if reference.source == "dockerfile":
+            return describe(engine, building.build(engine, options, emit, refresh=refresh))
+        platform = str(options.get("platform", ""))
+        known = None if refresh else images.look(engine, name)
+        if known is None or not _is_for(known, platform):
+            _pull(engine, name, _Memory(data, name, refresh), emit, platform)
+            if not _is_for(images.look(engine, name) or {}, platform):
+                raise EnvupError(f"there is no image {name} for {platform}", hint="change `platform`, or leave it out")
         return describe(engine, name)
-    except EngineError as error:
-        raise told(error, f"cannot get the image {name}") from error
 
 
 def describe(engine: Engine, name: str) -> Image:
@@ -42,6 +46,14 @@ def describe(engine: Engine, name: str) -> Image:
     found = engine.call("GET", f"/images/{name}/json")
     variables = dict(line.partition("=")[::2] for line in found["Config"].get("Env") or ())
     return Image(found["Id"], None, _ARCHITECTURES.get(found["Architecture"], ""), variables)
+
+
+def _is_for(image: Mapping[str, Any], platform: str) -> bool:
+    """Whether an image is for `OS/ARCHITECTURE[/VARIANT]`."""
+    wanted = platform.split("/")
+    return [image.get("Os"), image.get("Architecture"), image.get("Variant", "")][
+        : len(wanted)
+    ] == wanted or not platform
 
 
 class _Memory:
@@ -70,20 +82,24 @@ class _Memory:
 
 
 def _pull(engine: Engine, name: str, memory: _Memory, emit: Emit, platform: str) -> None:
-    repository, tag = _parts(name)
+    repository, tag = parts(name)
     known = "" if tag.startswith("sha256:") else memory.known()
     query = {"fromImage": repository, "tag": known or tag, "platform": platform or None}
     emit(Event("progress", text=f"pulling {name}{f', known as {known[:19]}' if known else ''}"))
-    with engine.stream("POST", "/images/create", query=query, headers=_credentials(repository)) as answer:
-        _follow(answer.lines(), name, emit)
+    try:
+        with engine.stream("POST", "/images/create", query=query, headers=_credentials(repository)) as answer:
+            _follow(answer.lines(), emit)
+    except EngineError as error:
+        hint = error.hint or _remedy(error.message)
+        raise EnvupError(f"cannot pull the image {name}", details=error.message, hint=hint) from error
     if known:
         engine.call("POST", f"/images/{repository}@{known}/tag", query={"repo": repository, "tag": tag})
     for digest in engine.call("GET", f"/images/{name}/json").get("RepoDigests") or ():
-        if digest.partition("@")[0].endswith(repository):
+        if _is_same(digest.partition("@")[0], repository):
             memory.keep(digest.partition("@")[2])
 
 
-def _parts(name: str) -> tuple[str, str]:
+def parts(name: str) -> tuple[str, str]:
     """Repository, and tag or digest, after the reference grammar of distribution."""
     repository, at, digest = name.partition("@")
     head, colon, tag = repository.rpartition(":")
@@ -93,24 +109,32 @@ def _parts(name: str) -> tuple[str, str]:
     return (head, tag) if has_tag else (name, "latest")
 
 
+def _is_same(one: str, other: str) -> bool:
+    """Whether two names are of one repository; either may leave out where it is."""
+    return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")
+
+
 def _credentials(repository: str) -> Mapping[str, str]:
     """The header with what the user has logged in with, as `docker login` keeps it."""
-    import os
-
     directory = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
     if not (Path(directory) / "config.json").exists():
         return {}
     auth = building.sdk("docker.auth")
     config = auth.load_config(str(Path(directory) / "config.json"))
-    registry, _ = auth.resolve_repository_name(repository)
-    found = auth.resolve_authconfig(config, registry)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of what is raised as well
+            registry, _ = auth.resolve_repository_name(repository)
+            found = auth.resolve_authconfig(config, registry)
+    except building.sdk("docker.errors").DockerException as error:
+        hint = "see whether `docker login` works"
+        raise EnvupError(f"cannot get credentials for {repository}", details=str(error), hint=hint) from error
     return {"X-Registry-Auth": auth.encode_header(found).decode()} if found else {}
 
 
-def _follow(lines: Iterable[Mapping[str, Any]], name: str, emit: Emit) -> None:
+def _follow(lines: Iterable[Mapping[str, Any]], emit: Emit) -> None:
     for line in lines:
         if "error" in line:
-            raise EnvupError(f"cannot pull the image {name}", details=str(line["error"]), hint=_remedy(line["error"]))
+            raise EngineError(500, str(line["error"]))
         if "id" not in line and line.get("status"):
             emit(Event("progress", text=str(line["status"])))
 
@@ -120,6 +144,7 @@ def _remedy(error: str) -> str:
         "not found": "check the name and the tag",
         "manifest unknown": "check the name and the tag",
         "denied": "log in with `docker login`, or check the name",
+        "credentials": "log in with `docker login`",
         "unauthorized": "log in with `docker login`",
         "no space": "make room where the engine keeps its data; `env prune`, `docker system prune`",
         "connection refused": "check that the registry runs and can be reached from the engine",

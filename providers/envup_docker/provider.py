@@ -24,9 +24,12 @@ from envup.provider import (
     Resize,
     Suspend,
 )
-from envup_docker import commands, containers, endpoint
+from envup_docker import commands, containers, endpoint, settings
 from envup_docker.engine import Engine, EngineError
 from envup_docker.refusals import telling, told
+
+_PATIENCE = 0.3
+"""Seconds in which a program that is no init and cannot work tends to end."""
 
 
 class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
@@ -58,27 +61,35 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
 
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
         """See `Provider`."""
-        from envup_docker import images
+        from envup_docker import images, networks
 
         with telling(f"cannot create machine '{spec.name}'"):
             known = images.ensure(self._engine, self.context.runtime, image)
-            containers.create(self._engine, spec, known, labels)
-        return self._present(labels)
+            own = spec if image.archive else settings.beside(spec, image.environment)
+            try:
+                return containers.create(self._engine, own, known, labels)
+            except EngineError as error:
+                if "network not found" not in error.message:
+                    raise
+                networks.make(self._engine, labels["envup.environment"])  # Podman wants it before.
+                return containers.create(self._engine, own, known, labels)
 
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
         """See `Provider`."""
-        from envup_docker import networks
+        from envup_docker import ending, networks, remaking
 
         with telling(f"cannot start machine '{spec.name}'"):
-            found = containers.inspect(self._engine, instance.labels)
+            called, found = containers.name(instance.labels), containers.inspect(self._engine, instance.labels)
+            if found["State"]["Running"] and not remaking.fits(self._engine, spec, found):
+                ending.stop(self._engine, called, 0)  # Somebody who died had asked for it, as it was declared then.
+                found = containers.look(self._engine, called)
             if not found["State"]["Running"]:
-                containers.fit(self._engine, spec, found)
+                remaking.fit(self._engine, spec, found)
                 networks.ensure(self._engine, self.context.runtime, spec, found)
-                self._engine.call("POST", f"/containers/{containers.name(instance.labels)}/start")
-        started = self._present(instance.labels)
-        if started.state != "running":
-            self._complain(instance)
-        return started
+                self._engine.call("POST", f"/containers/{called}/start")
+                if settings.brings_own_program(spec) and ending.ended(self._engine, called, _PATIENCE):
+                    self._complain(instance)
+        return self._present(instance.labels)
 
     def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
         """See `Provider`."""

@@ -22,8 +22,8 @@ _PIECE = 4096
 """Bytes that a pipe which is ready takes without waiting: pipe(7)."""
 
 _LINGER = 3.0
-"""Seconds after the end of an ended program's group until its output is left behind; an engine holds it open for two
-when a program outside the group still has it."""
+"""Seconds that output of a program which was to end is waited for, or waits for a reader. An engine holds it open for
+two when a program outside the group still has it."""
 
 _NAMES: dict[int, str] = {
     signal.SIGTERM: "TERM",
@@ -64,7 +64,7 @@ class Relay:
 
     __slots__ = (
         "_errands", "_exec", "_frames", "_given_up", "_parent", "_pending", "_poll", "_reads", "_screen", "_signals",
-        "_target", "sent",
+        "_target", "_unread", "sent",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +84,7 @@ class Relay:
         self._pending = b""
         self._parent = -1 if parent is None else parent
         self._reads = True
+        self._unread = False
         self.sent: set[int] = set()
         self._poll = select.poll()
         for descriptor in (0, program.stream.fileno(), signals.reading):
@@ -97,7 +98,7 @@ class Relay:
         """
         alive = True
         while (alive and not self._late()) or signal.SIGTERM in {number for number, _ in self._errands.values()}:
-            for descriptor, event in self._poll.poll(self._patience()):
+            for descriptor, event in self._poll.poll(_left(self._given_up)):
                 if descriptor == self._exec.stream.fileno():
                     alive = self._exchange(event)
                 elif descriptor == 0:
@@ -204,19 +205,23 @@ class Relay:
             data = data[os.write(descriptor, data[:_PIECE]) :]
 
     def _writable(self, descriptor: int) -> bool:
-        """Wait until a piece can be written; False when an ended program's output is left behind."""
+        """Wait until a piece can be written. False where nobody takes the output of a program that was to end: an
+        engine tells no program's end before it has got rid of what another one of the container said."""
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
         if poll.poll(0):
             return True
-        while not self._late():
+        since = time.monotonic()
+        while not (self._late() or self._unread):
             for other in self._others():
                 poll.register(other, select.POLLIN)
-            for ready in {ready for ready, _event in poll.poll(self._patience())}:
+            end = since + _LINGER if signal.SIGTERM in self.sent else None
+            for ready in {ready for ready, _event in poll.poll(_left(end, self._given_up))}:
                 if ready == descriptor:
                     return True
                 poll.unregister(ready)
                 self._attend(ready)
+            self._unread = end is not None and time.monotonic() >= end
         return False
 
     def _others(self) -> Iterator[int]:
@@ -228,6 +233,8 @@ class Relay:
     def _late(self) -> bool:
         return self._given_up is not None and time.monotonic() >= self._given_up
 
-    def _patience(self) -> float | None:
-        """Milliseconds until output is left behind, None when there is no such time."""
-        return None if self._given_up is None else max(0.0, self._given_up - time.monotonic()) * 1000
+
+def _left(*ends: float | None) -> float | None:
+    """Milliseconds until the first of them, None when there is none."""
+    known = [end for end in ends if end is not None]
+    return max(0.0, min(known) - time.monotonic()) * 1000 if known else None

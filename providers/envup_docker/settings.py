@@ -1,4 +1,4 @@
-"""A machine's declaration as the engine takes it: the body of `POST /containers/create`, and its limits.
+"""A machine's declaration as the engine takes it: the body of `POST /containers/create`, its limits apart.
 
 Fields are those of https://docs.docker.com/reference/api/engine/, "Create a container".
 """
@@ -11,15 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from envup.provider import MachineSpec, Resources
+from envup.provider import MachineSpec
+from envup.value import replace
 from envup_docker.inits import SCRIPT
 
 NAME = "docker"
 NETWORK = "envup-{environment}"
-UNLIMITED_MEMORY = 0x7FFFFFFFFFFFF000
-"""The kernel's PAGE_COUNTER_MAX in bytes, what it takes as no limit."""
-_PERIOD = 100_000
-"""Microseconds over which the share of cpu time is counted."""
 OWN_NETWORK_MODES = ("bridge", "host", "none")
 _UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
@@ -49,6 +46,11 @@ def options(spec: MachineSpec) -> Mapping[str, Any]:
     return spec.options.get(NAME, {})
 
 
+def brings_own_program(spec: MachineSpec) -> bool:
+    """Whether the machine's first program is another than envup's init, which stays."""
+    return bool(options(spec).get("command", "init") != "init")
+
+
 def network(spec: MachineSpec, environment: str) -> str:
     """The network that the machine starts on. A machine without peers has nobody to find by name and needs none of its
     environment's own."""
@@ -61,17 +63,22 @@ def container(spec: MachineSpec, environment: str) -> dict[str, Any]:
     given = options(spec)
     joined = network(spec, environment)
     body: dict[str, Any] = {
+        "Hostname": spec.hostname or spec.name,
         "Env": [f"{name}={value}" for name, value in sorted(spec.environment.items())],
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": _host(spec, given, joined),
         "ExposedPorts": {f"{port.machine_port}/{port.protocol}": {} for port in spec.ports},
         **_command(given.get("command", "init")),
     }
-    if joined != "host":
-        body["Hostname"] = spec.hostname or spec.name
     if joined not in OWN_NETWORK_MODES:
         body["NetworkingConfig"] = {"EndpointsConfig": {joined: {"Aliases": aliases(spec)}}}
     return body
+
+
+def beside(spec: MachineSpec, variables: Mapping[str, str]) -> MachineSpec:
+    """`spec` without those of its variables that an image declares with the same value."""
+    own = {name: value for name, value in spec.environment.items() if variables.get(name) != value}
+    return spec if len(own) == len(spec.environment) else replace(spec, environment=own)
 
 
 def aliases(spec: MachineSpec) -> list[str]:
@@ -82,27 +89,6 @@ def aliases(spec: MachineSpec) -> list[str]:
 def digest(body: Mapping[str, Any]) -> str:
     """Tells two bodies apart."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def limits(resources: Resources) -> dict[str, int]:
-    """What `POST /containers/ID/update` takes; limits that are not declared are lifted. Memory has no swap beside it,
-    and is lifted by as much as there can be, for 0 changes nothing there and -1 is refused."""
-    memory = resources.memory
-    return {
-        "Memory": memory or UNLIMITED_MEMORY,
-        "MemorySwap": memory or -1,
-        "CpuPeriod": _PERIOD,
-        "CpuQuota": -1 if resources.cpus is None else max(1000, round(resources.cpus * _PERIOD)),
-        "PidsLimit": resources.pids or -1,
-    }
-
-
-def declared_limits(resources: Resources) -> dict[str, int]:
-    """Those of `limits` that are declared."""
-    found = {name: value for name, value in limits(resources).items() if value not in (-1, UNLIMITED_MEMORY)}
-    if resources.cpus is None:
-        del found["CpuPeriod"]
-    return found
 
 
 def amount(text: str | int) -> int:
@@ -131,7 +117,7 @@ def _host(spec: MachineSpec, given: Mapping[str, Any], joined: str) -> dict[str,
     if "shm_size" in given:
         host["ShmSize"] = amount(given["shm_size"])
     if "sysctls" in given:
-        host["Sysctls"] = {name: _text(value) for name, value in given["sysctls"].items()}
+        host["Sysctls"] = {name: text(value) for name, value in given["sysctls"].items()}
     if "devices" in given:
         host["Devices"] = [_device(text) for text in given["devices"]]
     if "gpus" in given:
@@ -139,7 +125,7 @@ def _host(spec: MachineSpec, given: Mapping[str, Any], joined: str) -> dict[str,
     if "ulimits" in given:
         host["Ulimits"] = [_ulimit(name, value) for name, value in given["ulimits"].items()]
     if "logging" in given:
-        config = {name: _text(value) for name, value in given["logging"].get("options", {}).items()}
+        config = {name: text(value) for name, value in given["logging"].get("options", {}).items()}
         host["LogConfig"] = {"Type": given["logging"]["driver"], "Config": config}
     if spec.resources.disk is not None:
         host["StorageOpt"] = {"size": str(spec.resources.disk)}
@@ -191,5 +177,6 @@ def _ulimit(name: str, value: int | Mapping[str, int]) -> dict[str, Any]:
     return {"Name": name, "Soft": soft, "Hard": hard}
 
 
-def _text(value: object) -> str:
+def text(value: object) -> str:
+    """A value as an engine reads it, which knows texts only."""
     return str(value).lower() if isinstance(value, bool) else str(value)

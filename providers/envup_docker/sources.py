@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from envup.image import FetchContext, Fetched, ImageSource
 from envup.model import ImageReference
 from envup.namespaces import records
 from envup_docker import building, containers, endpoint, obtaining
-from envup_docker.engine import Engine
+from envup_docker.engine import Answer, Engine
 from envup_docker.refusals import telling
 
 _LABEL = "envup.export"
 _CHUNK = 1 << 20
+_SIGN = b".dockerenv\0"
+"""The first member of every export: an empty file that says to be in Docker, where the other providers are not."""
 
 
 class DockerSource(ImageSource):
@@ -58,10 +61,20 @@ def _export(engine: Engine, image: str, archive: Path) -> None:
     made = engine.call("POST", "/containers/create", body=body)["Id"]
     try:
         with engine.stream("GET", f"/containers/{made}/export") as answer, archive.open("wb") as file:
+            first = _whole_block(answer)
+            file.write(b"" if first.startswith(_SIGN) else first)
             while data := answer.read(_CHUNK):
                 file.write(data)
     finally:
         containers.remove(engine, made)
+
+
+def _whole_block(answer: Answer) -> bytes:
+    """The first bytes, enough of them for the head of a member."""
+    data = b""
+    while len(data) < tarfile.BLOCKSIZE and (more := answer.read(tarfile.BLOCKSIZE - len(data))):
+        data += more
+    return data
 
 
 def _remove_remains(engine: Engine) -> None:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @pluggy.HookimplMarker("envup")
 def envup_provider() -> type[Provider]:
-    """The LXC provider."""
-    from envup_lxc.provider import LxcProvider
+    """The LXC provider; it can suspend machines where the kernel lets this user."""
+    import os
 
-    return LxcProvider
+    from envup_lxc import groups
+    from envup_lxc.provider import FreezingLxcProvider, LxcProvider
+
+    return FreezingLxcProvider if groups.can_freeze(rootless=os.geteuid() != 0) else LxcProvider

@@ -38,4 +38,5 @@ def _disk(spec: MachineSpec, rootless: bool) -> Iterator[str]:
 
 def _init(spec: MachineSpec) -> Iterator[str]:
     if settings.init(spec) != "image" and not inits.has_small():
-        yield f"lxc.init: there is no small init for {inits.architecture()}; use an image with an init and lxc.init: image"
+        here = inits.architecture()
+        yield f"lxc.init: there is no small init for {here}; use an image with an init and lxc.init: image"

@@ -108,18 +108,21 @@ class Keeper:
         exactly this environment and these `descriptors`, the child's number first; standard streams that are not among
         them are empty. The machine's previous life, if it is about to end, is waited for. The end of the program is the
         machine's end. Errors: `EnvupError` when the machine runs."""
+        self.ask("claim", machine=machine)
         request = {"argv": list(argv), "environment": dict(environment), "numbers": list(descriptors)}
         answer = self.ask("launch", list(descriptors.values()), machine=machine, **request)
         return Launched(self, machine, answer["pid"], answer["start"])
 
     def forward(self, machine: str, address: str, ports: Sequence[Port]) -> tuple[Port, ...]:
-        """Forward ports of the host to a machine's address, as long as the machine runs; before `launch`, as long as
-        this command is connected. The settled ports: with numbers that were chosen for 0. Errors: `EnvupError` when one
-        is taken or not allowed; then none is forwarded. On the host's own network nothing needs to be."""
+        """Forward ports of the host to the address of a machine that is to be launched, as long as this command is
+        connected and then as long as the machine runs. The settled ports: with numbers that were chosen for 0. On the
+        host's own network nothing needs to be forwarded. Errors: `EnvupError` when one is taken or not allowed; then
+        none is forwarded."""
         from envup_lxc import listening
 
         if self._place.network == "host":
             return tuple(ports)
+        self.ask("claim", machine=machine)
         with contextlib.ExitStack() as stack:
             bound = [listening.listen(port, stack) for port in ports]
             for settled, sockets in bound:

@@ -16,21 +16,20 @@ if TYPE_CHECKING:
 _PATIENCE = 10.0
 """Seconds that a machine which is to be launched has for the end of its previous life."""
 
-
-_VERBS = ("hello", "launch", "forward", "settle", "ended")
+_VERBS = ("hello", "claim", "launch", "forward", "settle", "ended")
 _RESTART = "run: env stop && env start"
 
 
 class Connection:
     """A command; it waits for each answer before it asks again."""
 
-    __slots__ = ("_held", "_inbox", "_keeper", "_touched", "socket")
+    __slots__ = ("_claiming", "_inbox", "_keeper", "_touched", "socket")
 
     def __init__(self, keeper: Keeper, socket: Socket) -> None:
         self._keeper, self.socket = keeper, socket
         self._inbox = wire.Inbox()
         self._touched: set[str] = set()
-        self._held: list[int] | None = None
+        self._claiming: object = None
         socket.setblocking(False)
 
     def read(self) -> None:
@@ -49,7 +48,7 @@ class Connection:
     def end(self) -> None:
         """The command is gone, or wants to know when the keeper is."""
         self._inbox.close()
-        self._drop_held()
+        self._claiming = None
         self._keeper.gone(self)
         self._keeper.machines.abandon(self, self._touched)
 
@@ -82,33 +81,29 @@ class Connection:
     def _hello(self, _request: dict[str, Any], _descriptors: list[int]) -> None:
         self.answer(self._keeper.facts())
 
-    def _launch(self, request: dict[str, Any], descriptors: list[int]) -> None:
-        """Launch as soon as the machine's previous life, whose processes may be about to end, is over."""
-        self._touched.add(request["machine"])
-        self._held = descriptors
-        self._keeper.loop.later(_PATIENCE, lambda: self._refuse_launch(request, descriptors))
-        self._keeper.machines.when_ended(request["machine"], lambda: self._launch_now(request, descriptors))
+    def _claim(self, request: dict[str, Any], _descriptors: list[int]) -> None:
+        """Answer when no machine of that name runs: one may be about to end."""
+        name = request["machine"]
+        claim = self._claiming = object()
 
-    def _launch_now(self, request: dict[str, Any], descriptors: list[int]) -> None:
-        if self._held is not descriptors:
-            return
+        def answer(message: dict[str, Any]) -> None:
+            if self._claiming is claim:
+                self._claiming = None
+                self.answer(message)
+
+        refusal = {"error": f"machine '{name}' runs already", "hint": "run: env stop"}
+        self._keeper.loop.later(_PATIENCE, lambda: answer(refusal))
+        self._keeper.machines.when_ended(name, lambda: answer({}))
+
+    def _launch(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        self._touched.add(request["machine"])
         try:
             pid, start = self._keeper.machines.launch(request["machine"], request, descriptors, self)
             self.answer({"pid": pid, "start": start})
         except OSError as error:
             self.answer({"error": f"cannot start a process for machine '{request['machine']}': {error.strerror}"})
-        self._drop_held()
-
-    def _refuse_launch(self, request: dict[str, Any], descriptors: list[int]) -> None:
-        if self._held is descriptors:
-            self._drop_held()
-            self.answer({"error": f"machine '{request['machine']}' runs already", "hint": "run: env stop"})
-
-    def _drop_held(self) -> None:
-        """Forget a launch that was waited with."""
-        if self._held is not None:
-            _close(self._held)
-        self._held = None
+        finally:
+            _close(descriptors)
 
     def _forward(self, request: dict[str, Any], descriptors: list[int]) -> None:
         self._touched.add(request["machine"])

@@ -23,12 +23,13 @@ _ROOM = _socket.CMSG_SPACE(20)
 
 
 class Listener:
-    """Takes datagrams to (address, port) of the machine, and the answers back."""
+    """Takes datagrams to (address, port) of the machine, and the answers back, while descriptors below `most` are
+    free."""
 
-    __slots__ = ("_flows", "_loop", "_socket", "_target", "_timed")
+    __slots__ = ("_flows", "_loop", "_most", "_socket", "_target", "_timed")
 
-    def __init__(self, loop: Loop, descriptor: int, target: tuple[str, int]) -> None:
-        self._loop, self._target = loop, target
+    def __init__(self, loop: Loop, descriptor: int, target: tuple[str, int], most: int) -> None:
+        self._loop, self._target, self._most = loop, target, most
         self._socket = _socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
         self._flows: dict[Any, Flow] = {}
@@ -45,7 +46,7 @@ class Listener:
                 flow.send(data)
 
     def _flow(self, client: Any, beside: list[tuple[int, int, bytes]]) -> Flow | None:
-        """The client's flow, the last in order; None when the kernel has no socket for it."""
+        """The client's flow, the last in order; None when the machine cannot be reached now."""
         key = (client, *beside)
         flow = self._flows.pop(key, None)
         try:
@@ -53,7 +54,7 @@ class Listener:
         except OSError:
             return None
         self._flows[key] = flow
-        if len(self._flows) > _MOST_FLOWS:
+        if len(self._flows) > _MOST_FLOWS or (flow.descriptor >= self._most and len(self._flows) > 1):
             self._flows.pop(next(iter(self._flows))).close()
         if not self._timed:
             self._timed = True
@@ -94,10 +95,20 @@ class Flow:
         loop.add(self._machine.fileno(), self._answer)
         self.last = time.monotonic()
 
+    @property
+    def descriptor(self) -> int:
+        """That of its socket."""
+        return self._machine.fileno()
+
     def send(self, data: bytes) -> None:
-        """Take a datagram to the machine."""
+        """Take a datagram to the machine. A refusal is told here of an earlier one, and this one was not sent then."""
         self.last = time.monotonic()
-        _drop_if_refused(self._machine.send, data)
+        try:
+            self._machine.send(data)
+        except ConnectionRefusedError:
+            _drop_if_refused(self._machine.send, data)
+        except OSError:
+            return
 
     def _answer(self) -> None:
         for _datagram in range(_AT_ONCE):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from envup.namespaces import needs, subids
 from envup.provider import Check
-from envup_lxc import network
+from envup_lxc import groups, network
 
 
 def examine(data: Path, *, rootless: bool) -> list[Check]:
@@ -18,4 +18,12 @@ def examine(data: Path, *, rootless: bool) -> list[Check]:
     if all(check.ok for check in found):
         maps, nothing = subids.maps(), ("", "")
         found += needs.tried(data, maps or nothing, nothing if maps else subids.shifted())
-    return [*found, needs.controllers(rootless=rootless)]
+    return [*found, needs.controllers(rootless=rootless), _freezer(rootless=rootless)]
+
+
+def _freezer(*, rootless: bool) -> Check:
+    """Told and no obstacle: machines do without."""
+    if groups.can_freeze(rootless=rootless):
+        return Check("freezer", True)
+    why = "no control group is delegated to this user" if rootless else "the host has no freezer"
+    return Check("freezer", True, f"machines cannot be suspended: {why}")

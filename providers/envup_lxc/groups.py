@@ -1,19 +1,22 @@
 """The control groups that LXC makes for a machine, `envup/NAME` in each hierarchy, and the freezer among them.
 
 The machine itself is in `envup/NAME/ns`; limits are set one above, where it cannot change them. Those of the monitor
-are `envup/NAME.monitor` and `.pivot`.
+are `envup/NAME.monitor` and `.pivot`. LXC makes them for root alone.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH110, PTH123
+# ruff: noqa: PTH110, PTH112, PTH123
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from envup.errors import EnvupError
+from envup.namespaces import cgroups
 
 _SUFFIXES = ("", ".monitor", ".pivot")
 
@@ -28,21 +31,35 @@ def hierarchies() -> Iterator[tuple[str, str, set[str]]]:
                 yield left.split()[4], kind, set(options.split(","))
 
 
-def joined(name: str) -> list[str]:
-    """Of a running machine: the groups with limits and the one with the freezer, where programs that enter it go."""
-    wanted = {"cpu", "memory", "pids"}
+def can_freeze(*, rootless: bool) -> bool:
+    """Whether machines of this user can be given a freezer."""
+    if cgroups.unified(rootless=rootless) is not None:
+        return True
+    return not rootless and any("freezer" in options for _point, _kind, options in hierarchies())
+
+
+def joined(name: str, *, rootless: bool) -> list[str]:
+    """The groups of a running machine with limits and the one with the freezer, where programs that enter it go. LXC
+    has made root's; an ordinary user's is made here, where one is delegated to him."""
+    if rootless:
+        base = cgroups.unified(rootless=True)
+        return [] if base is None else [_made(base / "envup" / name)]
+    wanted = {"cpu", "memory", "pids", "freezer"}
     found = [f"{point}/envup/{name}" for point, kind, options in hierarchies() if kind == "cgroup2" or wanted & options]
-    found.append(freezer(name).rpartition("/")[0])
-    return [group for group in dict.fromkeys(found) if os.path.isdir(group)]
+    return [group for group in found if os.path.isdir(group)]
 
 
-def freezer(name: str) -> str:
-    """The file that freezes a running machine; empty where it has none. Version 2 before version 1."""
-    found = sorted(hierarchies(), key=lambda hierarchy: hierarchy[1], reverse=True)
-    files = [
-        f"{point}/envup/{name}/{'cgroup.freeze' if kind == 'cgroup2' else 'freezer.state'}"
-        for point, kind, _options in found
-    ]
+def _made(group: Path) -> str:
+    while not group.is_dir():
+        with contextlib.suppress(FileNotFoundError):  # somebody removed the empty parent just now
+            group.parent.mkdir(exist_ok=True)
+            group.mkdir()
+    return str(group)
+
+
+def freezer(joined: Sequence[str]) -> str:
+    """The file that freezes a machine of these groups; empty where none does. Version 2 before version 1."""
+    files = [f"{group}/{name}" for name in ("cgroup.freeze", "freezer.state") for group in joined]
     return next((file for file in files if os.path.exists(file)), "")
 
 
@@ -101,8 +118,11 @@ def _await_state(file: str, state: bytes) -> None:
     raise TimeoutError(f"it did not follow within {_LONGEST:.0f} s")
 
 
-def remove(name: str) -> None:
-    """Remove every group of a machine that does not run; what LXC did not. Errors: `EnvupError`."""
-    from envup.namespaces import cgroups
-
-    cgroups.remove(f"{point}/envup/{name}{suffix}" for point, _kind, _options in hierarchies() for suffix in _SUFFIXES)
+def remove(name: str, *, rootless: bool) -> None:
+    """Remove every group of a machine that does not run: what LXC did not. Errors: `EnvupError`."""
+    if rootless:
+        base = cgroups.unified(rootless=True)
+        places = [f"{base}/envup/{name}"] if base is not None else []
+    else:
+        places = [f"{point}/envup/{name}{suffix}" for point, _kind, _options in hierarchies() for suffix in _SUFFIXES]
+    cgroups.remove(places)

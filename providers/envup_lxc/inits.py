@@ -6,7 +6,7 @@ descriptor and lies on no disk.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH110
+# ruff: noqa: PTH110, PTH113
 
 from __future__ import annotations
 
@@ -38,27 +38,39 @@ _PROGRAMS = {"x86_64": (62, _X86_64), "aarch64": (183, _AARCH64)}
 
 
 class Init:
-    """What PID 1 is: `kind` is `systemd`, `own` for another init of the image, or `small`; `path` in the machine."""
+    """What PID 1 is: `kind` is `systemd`, `own` for another init of the image, or `small`; `path` in the machine.
+    `passed_over` is the image's init that cannot run here."""
 
-    __slots__ = ("kind", "path")
+    __slots__ = ("kind", "passed_over", "path")
 
-    def __init__(self, kind: str, path: str = "") -> None:
-        self.kind, self.path = kind, path
+    def __init__(self, kind: str, path: str = "", passed_over: str = "") -> None:
+        self.kind, self.path, self.passed_over = kind, path, passed_over
 
 
-def find(wanted: str) -> Init | None:
+class NoInit(Exception):
+    """The machine should start with the image's init, and cannot; the text says why."""
+
+
+def find(wanted: str, *, rootless: bool) -> Init:
     """The init that a machine starts with; run with its root as root directory. `wanted` is `auto`, `image` or
-    `small`. None where it should be the image's and there is none."""
+    `small`. Errors: `NoInit`."""
+    target = os.path.realpath(_PATH)
+    name = target.rpartition("/")[2]
     if wanted == "small":
         return Init("small")
-    target = os.path.realpath(_PATH)
-    if os.path.isfile(target) and os.access(target, os.X_OK):
-        name = target.rpartition("/")[2]
-        if name == "systemd":
-            return Init("systemd", _PATH)
-        if name != "busybox" or wanted == "image" or _has_scripts():
-            return Init("own", _PATH)
-    return Init("small") if wanted == "auto" else None
+    if not os.path.isfile(target) or not os.access(target, os.X_OK):
+        return _instead(wanted, "", f"the image has no {_PATH} that can be executed")
+    if name == "systemd" and rootless:
+        return _instead(wanted, "systemd", "systemd needs control groups of its own, and thus root")
+    if name == "busybox" and wanted == "auto" and not _has_scripts():
+        return Init("small")
+    return Init("systemd" if name == "systemd" else "own", _PATH)
+
+
+def _instead(wanted: str, passed_over: str, why: str) -> Init:
+    if wanted == "image":
+        raise NoInit(f"lxc.init: {why}; lxc.init: small does without it")
+    return Init("small", passed_over=passed_over)
 
 
 def _has_scripts() -> bool:

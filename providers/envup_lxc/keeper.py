@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from envup_lxc.wire import Socket
 
 
+_PATIENCE = 10.0
+"""Seconds that slirp4netns has to be ready; it takes milliseconds."""
+
+
 def main(arguments: list[str]) -> int:
     """Become a keeper, in a child that nobody has to wait for."""
     if os.fork() == 0:
@@ -107,6 +111,7 @@ class Keeper:
             ready = self._watcher.start()
             bridge.make()
             self.loop.add(ready, lambda: self._open_way_out(ready))
+            self.loop.later(_PATIENCE, self._give_up_way_out)
 
     def _open_way_out(self, ready: int) -> None:
         """Make the device of slirp4netns a port of the bridge; each new one, as it may have been run anew."""
@@ -119,6 +124,14 @@ class Keeper:
                 self.way_out = _no_way_out(_said(self._settings["socket"]))
         except OSError as error:
             self.way_out = _no_way_out(str(error.strerror))
+        self._tell_way_out()
+
+    def _give_up_way_out(self) -> None:
+        if self.way_out is None:
+            self.way_out = _no_way_out(f"it was not ready after {_PATIENCE:g} s")
+            self._tell_way_out()
+
+    def _tell_way_out(self) -> None:
         for callback in self._wondering:
             callback()
         self._wondering.clear()
@@ -126,7 +139,7 @@ class Keeper:
     def _accept(self) -> None:
         try:
             command = commands.Connection(self, wire.accept(self._listener))
-        except BlockingIOError:
+        except OSError:  # it has gone already
             return
         self._commands.add(command)
         self.loop.add(command.socket.fileno(), command.read)

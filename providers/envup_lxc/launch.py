@@ -3,7 +3,7 @@ machine's monitor. Run by the keeper with the configuration, marshalled, on stan
 
 What is mounted here is seen by the monitor and the machine alone, and goes with them. Over the host's /run lies an
 empty file system: LXC makes lock files there, and a directory that the machine's root may pass through is needed.
-Descriptor 3 is told what PID 1 is going to be.
+Descriptor 3 is told what PID 1 is going to be, and what of the image it stands in for.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
@@ -31,19 +31,29 @@ PRIVATE = "/run"
 
 def main(_arguments: list[str]) -> int:
     """See the module. Returns only when the machine could not be started, with the reason on standard error."""
+    keeper = os.getppid()
     config: dict[str, Any] = marshal.loads(sys.stdin.buffer.read())
     os.umask(0o022)
     try:
         options = _prepare(config)
+        _end_with(keeper)
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and so would the machine's init
             signal.signal(number, signal.SIG_DFL)
         os.execv(config["program"], [*config["line"], *options])
-    except MountError as error:
+    except (MountError, inits.NoInit) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
         sys.stderr.write(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}\n")
     return 1
+
+
+def _end_with(keeper: int) -> None:
+    """Die with the keeper. It was set when this process began and lost when it made files as somebody else (prctl(2),
+    PR_SET_PDEATHSIG)."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != keeper:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _prepare(config: dict[str, Any]) -> list[str]:
@@ -58,16 +68,19 @@ def _prepare(config: dict[str, Any]) -> list[str]:
     init = root.furnish()
     os.makedirs(f"{PRIVATE}/lxc{PRIVATE}")
     os.symlink("/proc/self/cwd/states", f"{PRIVATE}/lxc{PRIVATE}/monitor-fifo")  # which lxc_monitor.c writes to
-    os.write(REPORT, init.kind.encode())
+    os.write(REPORT, f"{init.kind} {init.passed_over}".encode())
     os.close(REPORT)
     return [argument for option in inits.options(init) for argument in ("-s", option)]
 
 
 def _show_system(config: dict[str, Any]) -> None:
-    """LXC looks for the bridge in /sys, which shows the network of who mounted it. It finds control groups there if
-    root may make some."""
-    groups = syscalls.clone_tree("/sys/fs/cgroup")
+    """LXC looks for the bridge in /sys, which shows the network of who mounted it. It is to find control groups there
+    only where it may make some."""
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    groups = None if config["rootless"] else syscalls.clone_tree("/sys/fs/cgroup")
     if config["own_network"]:
-        syscalls.mount("sysfs", "/sys", "sysfs", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
-    if config["own_network"] and not config["rootless"]:
+        syscalls.mount("sysfs", "/sys", "sysfs", flags)
+    if groups is None:
+        syscalls.mount("tmpfs", "/sys/fs/cgroup", "tmpfs", flags | syscalls.MS_RDONLY)
+    elif config["own_network"]:
         syscalls.attach_tree(groups, "/sys/fs/cgroup")

@@ -16,6 +16,7 @@ from typing import Any
 
 from envup import namespaces
 from envup.errors import EnvupError
+from envup.events import Emit, Event
 from envup.namespaces import confinement, limits, programs, records, subids
 from envup.namespaces.variables import packed
 from envup.provider import MachineSpec, ProviderContext
@@ -52,29 +53,32 @@ def start(context: ProviderContext, machine: Machine) -> None:
         Keeper.reach(context, machine.environment, network=wanted.name, host_loopback=loopback) as keeper,
         contextlib.ExitStack() as stack,
     ):
+        first = not (machine.directory / records.FILE).exists()
         signs = Signs(str(machine.directory), stack)
+        record = _first_record(machine, keeper, place)
         ports = keeper.forward(spec.name, place.address, spec.ports)
-        launched = _launch(machine, keeper, place, signs.report)
-        shown = [[port.machine_port, port.host_port, port.address, port.protocol] for port in ports]
-        record = _first_record(machine, keeper, launched, place) | {"ports": shown}
-        _write(machine, record)
+        record["ports"] = [[port.machine_port, port.host_port, port.address, port.protocol] for port in ports]
+        _write(machine, record)  # before anything of the machine runs, so that it is found whatever happens
+        launched = _launch(machine, keeper, place, signs.report, first=first)
+        _write(machine, record := record | {"monitor": launched.pid, "monitor_start": launched.start})
         try:
-            _wait(machine, launched, signs, record)
+            _wait(machine, launched, signs, record, context.emit)
         except Ended:
             raise EnvupError(machine.failure, details=_said(machine)) from None
         _write(machine, record | {"ready": True})
         launched.settle()
 
 
-def _wait(machine: Machine, launched: Launched, signs: Signs, record: dict[str, Any]) -> None:
+def _wait(machine: Machine, launched: Launched, signs: Signs, record: dict[str, Any], emit: Emit) -> None:
     """Wait until programs can run, and complete the record. Errors: `Ended`, `EnvupError`."""
     signs.watch(launched.pid)
-    record["init"] = signs.kind()
+    record["init"], passed_over = signs.init()
+    if passed_over:
+        text = f"the image's {passed_over} cannot run in an ordinary user's machine; a small init stands in for it"
+        emit(Event("warning", machine=machine.spec.name, text=text))
     signs.running()
-    record |= _inside(machine, launched.pid)
-    limited = limits.change(record, machine.group, machine.spec.resources, rootless=machine.rootless)
-    limits.move(record, limited[len(record["cgroups"]) :])
-    record["cgroups"] = limited
+    record |= _first_process(launched.pid)
+    _limit(machine, record)
     if record["init"] == "systemd":
         seconds = settings.boot_timeout(machine.spec)
         try:
@@ -84,7 +88,7 @@ def _wait(machine: Machine, launched: Launched, signs: Signs, record: dict[str, 
             raise EnvupError(f"{machine.failure}: systemd did not boot within {seconds:g} s", hint=hint) from None
 
 
-def _inside(machine: Machine, monitor: int) -> dict[str, Any]:
+def _first_process(monitor: int) -> dict[str, Any]:
     """What is known of PID 1. Errors: `Ended`."""
     pid = seeing.child_of(monitor)
     started = records.start_time(pid) if pid else None
@@ -95,20 +99,27 @@ def _inside(machine: Machine, monitor: int) -> dict[str, Any]:
         "start": started,
         "namespaces": namespaces.namespaces_of(pid),
         "label": confinement.label_of(pid),
-        "cgroups": [] if machine.rootless else groups.joined(machine.group),
-        "freezer": groups.freezer(machine.group),
     }
 
 
-def _first_record(machine: Machine, keeper: Keeper, launched: Launched, place: Place) -> dict[str, Any]:
+def _limit(machine: Machine, record: dict[str, Any]) -> None:
+    """Put the machine's limits and its groups in force. Errors: `EnvupError`."""
+    record["cgroups"] = groups.joined(machine.group, rootless=machine.rootless)
+    record["freezer"] = groups.freezer(record["cgroups"])
+    mine = limits.change(record, machine.group, machine.spec.resources, rootless=machine.rootless)
+    limits.move(record, mine if machine.rootless else mine[len(record["cgroups"]) :])
+    record["cgroups"] = mine
+
+
+def _first_record(machine: Machine, keeper: Keeper, place: Place) -> dict[str, Any]:
     """The record of a machine whose PID 1 is not there yet."""
     return {
         "pid": 0,
         "start": "",
         "boot": records.boot(),
         "ready": False,
-        "monitor": launched.pid,
-        "monitor_start": launched.start,
+        "monitor": 0,
+        "monitor_start": "",
         "keeper": keeper.pid,
         "network": place.network.name,
         "address": place.address,
@@ -122,13 +133,13 @@ def _write(machine: Machine, record: Mapping[str, Any]) -> None:
     records.replace(f"{machine.directory}/{records.FILE}", json.dumps(record))
 
 
-def _launch(machine: Machine, keeper: Keeper, place: Place, report: int) -> Launched:
+def _launch(machine: Machine, keeper: Keeper, place: Place, report: int, *, first: bool) -> Launched:
     """Have the keeper run `launch`."""
     shifted = None if machine.rootless else subids.shifted()
     ids = shifted or _within_keeper()
     text = config.text(machine.spec, ids, place.lines(), machine.group, rootless=machine.rootless)
     (machine.directory / "config").write_text(text, encoding="utf-8")
-    told = _told(machine, place, shifted)
+    told = _told(machine, place, shifted) | {"first": first}
     line = programs.program("launch", directory=_HERE)
     environment = {"PATH": _SEARCH_PATH, **packed(machine.spec.environment)}
     with open(machine.directory / _LOG, "wb") as log, _memory(marshal.dumps(told)) as stdin:
@@ -152,7 +163,6 @@ def _told(machine: Machine, place: Place, shifted: tuple[str, str] | None) -> di
         "hostname": hostname,
         "addresses": [(place.address or "127.0.1.1", hostname), *((at, name) for name, at in place.names.items())],
         "resolver": resolver.text(place.network),
-        "first": not (machine.directory / records.FILE).exists(),
         "own_network": place.network.kind == "private",
         "rootless": machine.rootless,
         "program": _lxc_start(),

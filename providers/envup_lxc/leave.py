@@ -1,5 +1,5 @@
-"""Asks every program of a machine to end, and ends when they have: `leave KEY=VALUE… --`, see `joining.Way`. For machines
-whose PID 1 does not do so."""
+"""Asks every program of a machine to end, and ends when they have: `leave KEY=VALUE… --`, see `joining.Way`. For
+machines whose PID 1 does not do so."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from envup.namespaces.signals import signal
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from envup_lxc.loop import Loop
 
     Forward = streams.Listener | datagrams.Listener
+
+
+_RESERVED = 128
+"""Descriptors that are kept for commands and children."""
 
 
 class Machine:
@@ -51,7 +56,9 @@ class Machines:
             callback()
 
     def launch(self, name: str, request: Mapping[str, Any], descriptors: list[int], owner: object) -> tuple[int, str]:
-        """(pid, start time) of its child. Legal when none of that name runs. Errors: `OSError`."""
+        """(pid, start time) of its child. Errors: `OSError`, also when one of that name runs."""
+        if name in self._running:
+            raise FileExistsError(errno.EEXIST, "it runs already")
         pid, start = spawning.spawn(request, descriptors, self._most_open)
         machine = self._running[name] = Machine(pid, owner)
         self._loop.add(machine.descriptor, lambda: self._ended(name))
@@ -65,9 +72,8 @@ class Machines:
 
     def forward(self, name: str, descriptor: int, protocol: str, target: tuple[str, int]) -> None:
         """Forward a bound socket, which is this object's from now on."""
-        self._raise_limit()
         kind = streams.Listener if protocol == "tcp" else datagrams.Listener
-        self._forwards.setdefault(name, []).append(kind(self._loop, descriptor, target))
+        self._forwards.setdefault(name, []).append(kind(self._loop, descriptor, target, self._raised_limit()))
 
     def abandon(self, owner: object, touched: set[str]) -> None:
         """A command is gone: what it has not settled ends, and forwards without a machine."""
@@ -91,10 +97,13 @@ class Machines:
         for forward in self._forwards.pop(name, ()):
             forward.close()
 
-    def _raise_limit(self) -> None:
-        """Each forwarded connection takes two descriptors; children keep the limit that they would have had."""
-        if self._most_open is None:
-            import resource
+    def _raised_limit(self) -> int:
+        """The descriptor from which on forwards leave the rest to this process's own needs. Each connection takes two,
+        so the limit is raised; children keep the one that they would have had."""
+        import resource
 
-            soft, hard = self._most_open = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if self._most_open is None:
+            self._most_open = soft, hard
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return (hard if hard > 0 else 1 << 20) - _RESERVED

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from envup.namespaces.trees import Trees
 
 
-class LxcProvider(Provider, Resize, Suspend, Console, ImageForms):
+class LxcProvider(Provider, Resize, Console, ImageForms):
     """System containers on copy-on-write images, in user namespaces, on a network of the environment."""
 
     name: ClassVar[str] = "lxc"
@@ -133,14 +133,6 @@ class LxcProvider(Provider, Resize, Suspend, Console, ImageForms):
         with directories.held(directory):
             resizing.resize(directory, self._running(instance), _group(directory), spec, rootless=self._rootless)
 
-    def suspend(self, instance: Instance) -> None:
-        """See `Suspend`."""
-        self._freeze(instance, frozen=True)
-
-    def resume(self, instance: Instance) -> None:
-        """See `Suspend`."""
-        self._freeze(instance, frozen=False)
-
     def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
         """See `Console`."""
         from envup_lxc import config
@@ -168,14 +160,7 @@ class LxcProvider(Provider, Resize, Suspend, Console, ImageForms):
         if (last := directories.read(f"{directory}/{records.FILE}")) is not None:
             environment, _, machine = directory.name.rpartition(".")
             Keeper.await_end(self.context, environment, machine, network=last["network"])
-            groups.remove(_group(directory))
-
-    def _freeze(self, instance: Instance, *, frozen: bool) -> None:
-        directory = self._machines.directory(instance.labels)
-        with directories.held(directory):
-            run = self._running(instance)
-            if groups.is_frozen(run["freezer"]) != frozen:
-                groups.freeze(run["freezer"], frozen=frozen)
+            groups.remove(_group(directory), rootless=self._rootless)
 
     def _running(self, instance: Instance) -> Mapping[str, Any]:
         """The record of a running machine. Errors: `TransportError`."""
@@ -196,6 +181,25 @@ class LxcProvider(Provider, Resize, Suspend, Console, ImageForms):
         from envup.namespaces.trees import Trees
 
         return Trees(self.context.data)
+
+
+class FreezingLxcProvider(LxcProvider, Suspend):
+    """Where this user's machines have a freezer."""
+
+    def suspend(self, instance: Instance) -> None:
+        """See `Suspend`."""
+        self._freeze(instance, frozen=True)
+
+    def resume(self, instance: Instance) -> None:
+        """See `Suspend`."""
+        self._freeze(instance, frozen=False)
+
+    def _freeze(self, instance: Instance, *, frozen: bool) -> None:
+        directory = self._machines.directory(instance.labels)
+        with directories.held(directory):
+            run = self._running(instance)
+            if groups.is_frozen(run["freezer"]) != frozen:
+                groups.freeze(run["freezer"], frozen=frozen)
 
 
 def _group(directory: Path) -> str:

@@ -7,7 +7,7 @@ ordinary user's machine has the ids of the keeper's user namespace, which are th
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH102, PTH103
+# ruff: noqa: PTH102, PTH103, PTH109, PTH123
 
 from __future__ import annotations
 
@@ -75,9 +75,7 @@ class Rootfs:
 
     def _furnish(self) -> inits.Init:
         config = self._config
-        init = inits.find(config["init"])
-        if init is None:
-            raise MountError("lxc.init: the image has no /sbin/init that can be executed")
+        init = inits.find(config["init"], rootless=config["rootless"])
         guestfiles.write(config["hostname"], config["addresses"], config["resolver"], first=config["first"])
         if init.kind == "systemd":
             self._prepare_run(*config["owner"])
@@ -94,5 +92,5 @@ class Rootfs:
         )
         declared.attach(self._notify, inits.NOTIFY, is_directory=False)
         os.makedirs("/run/systemd/network")
-        with open("/run/systemd/network/05-envup.network", "w", encoding="ascii") as file:
+        with open("/run/systemd/network/05-envup.network", "w", encoding="utf-8") as file:
             file.write(_UNMANAGED)

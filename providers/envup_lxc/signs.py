@@ -51,11 +51,13 @@ class Signs:
             raise Ended from None
         self._stack.callback(os.close, self._monitor)
 
-    def kind(self) -> str:
-        """What PID 1 is going to be, when the machine's root is made. Errors: `Ended`."""
-        if not (said := os.read(self._reader, 64)):
+    def init(self) -> tuple[str, str]:
+        """What PID 1 is going to be, and which init of the image cannot be (see `inits.Init`), when the machine's root
+        is made. Errors: `Ended`."""
+        if not (said := os.read(self._reader, 256)):
             raise Ended
-        return said.decode("ascii")
+        kind, _space, passed_over = said.decode().partition(" ")
+        return kind, passed_over
 
     def running(self) -> None:
         """Wait until LXC has seen that PID 1 was executed. Errors: `Ended`."""

@@ -10,7 +10,7 @@ import os
 import select
 
 from envup.namespaces import syscalls
-from envup_lxc import bridge
+from envup_lxc import bridge, spawning
 
 PROGRAM = "slirp4netns"
 DEVICE = "tap0"
@@ -18,6 +18,9 @@ _PATIENCE = 5
 """Seconds that its end is waited for."""
 _MOST_KEPT = 4096
 """Bytes of what it says that are told when it fails; the machines can make it say much."""
+_APART = ("unshare", "--mount", "--propagation", "slave", "--")
+"""Root's slirp4netns unmounts what is shared with the host, on the host too, when it confines itself (1.2.0, sandbox.c,
+makes private no more than `/`): Docker's running containers would lose their files."""
 
 
 class Watcher:
@@ -33,8 +36,7 @@ class Watcher:
         self._ready, ready = os.pipe()
         self._process = os.fork()
         if self._process == 0:
-            for descriptor in (0, self._go, self._alive, self._ready):
-                os.close(descriptor)
+            spawning.close_all_but({1, 2, go, alive, ready})
             options = [] if host_loopback else ["--disable-host-loopback"]
             try:
                 _watch([*options, str(keeper), DEVICE], go, alive, ready)
@@ -81,7 +83,8 @@ def _run(line: list[str], ready: int) -> bool:
     spoken, speaking = os.pipe()
     os.set_inheritable(writer, True)
     actions = [(os.POSIX_SPAWN_DUP2, speaking, 1), (os.POSIX_SPAWN_DUP2, speaking, 2)]
-    child = os.posix_spawnp(line[0], [line[0], f"--ready-fd={writer}", *line[1:]], os.environ, file_actions=actions)
+    argv = [*(() if os.geteuid() else _APART), line[0], f"--ready-fd={writer}", *line[1:]]
+    child = os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions)
     os.close(writer)
     os.close(speaking)
     was_ready = os.read(reader, 1) == b"1"

@@ -61,13 +61,15 @@ def _take(descriptors: list[int], numbers: list[int]) -> None:
     moved = {number: fcntl.fcntl(source, fcntl.F_DUPFD, above) for number, source in sources.items()}
     for number, source in moved.items():
         os.dup2(source, number)
-    for number in set(range(above)) - moved.keys():
-        _close(number)
+    close_all_but(set(moved))
+
+
+def close_all_but(kept: set[int]) -> None:
+    """Close every descriptor of this process that is not among `kept`."""
+    above = max(kept) + 1
+    for number in set(range(above)) - kept:
+        try:
+            os.close(number)
+        except OSError:
+            continue
     os.closerange(above, 1 << 20)
-
-
-def _close(number: int) -> None:
-    try:
-        os.close(number)
-    except OSError:
-        return

@@ -8,7 +8,6 @@ one.
 from __future__ import annotations
 
 import _socket
-import errno
 
 from envup_lxc import loop as loops
 from envup_lxc import wire
@@ -25,16 +24,16 @@ _ROUNDS = 8
 """Buffers that a direction moves before others get their turn."""
 _RESET = b"\1\0\0\0\0\0\0\0"
 """struct linger: closing sends a reset."""
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listener:
-    """Accepts connections and takes each to (address, port) of the machine."""
+    """Accepts connections and takes each to (address, port) of the machine, while descriptors below `most` are
+    free."""
 
-    __slots__ = ("_is_full", "_loop", "_pairs", "_socket", "_target")
+    __slots__ = ("_is_full", "_loop", "_most", "_pairs", "_socket", "_target")
 
-    def __init__(self, loop: Loop, descriptor: int, target: tuple[str, int]) -> None:
-        self._loop, self._target = loop, target
+    def __init__(self, loop: Loop, descriptor: int, target: tuple[str, int], most: int) -> None:
+        self._loop, self._target, self._most = loop, target, most
         self._socket = _socket.socket(fileno=descriptor)
         self._socket.setblocking(False)
         self._pairs: set[Pair] = set()
@@ -44,13 +43,14 @@ class Listener:
     def _accept(self) -> None:
         try:
             for _connection in range(_AT_ONCE):
-                self._pairs.add(Pair(self, self._loop, wire.accept(self._socket), self._target))
-        except BlockingIOError:
+                client = wire.accept(self._socket)
+                self._pairs.add(Pair(self, self._loop, client, self._target))
+                if client.fileno() >= self._most:
+                    self._is_full = True
+                    self._loop.remove(self._socket.fileno())  # until `gone` makes room
+                    return
+        except OSError:  # nobody there, or he has gone already
             return
-        except OSError as error:
-            if error.errno in _NO_ROOM and self._pairs:
-                self._is_full = True
-                self._loop.remove(self._socket.fileno())  # until `gone` makes room
 
     def gone(self, pair: Pair) -> None:
         """A connection has ended."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import select
 import shutil
 import socket
 import ssl
@@ -12,7 +13,7 @@ import subprocess
 import tarfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -97,6 +98,7 @@ class Forwarder:
         self._engine = endpoint.find(os.environ).rest
         self._context = context
         self._open: list[socket.socket] = []
+        self.connections = 0
         if context is None:
             self._server = socket.socket(socket.AF_UNIX)
             self._server.bind(str(path))
@@ -126,29 +128,38 @@ class Forwarder:
                 near, _ = self._server.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._connect, args=(near,), daemon=True).start()
 
     def _connect(self, near: socket.socket) -> None:
         with contextlib.suppress(OSError), near, socket.socket(socket.AF_UNIX) as far:
-            secured = self._context.wrap_socket(near, server_side=True) if self._context else near
-            with secured:
-                far.connect(self._engine)
+            far.connect(self._engine)
+            with self._context.wrap_socket(near, server_side=True) if self._context else near as secured:
                 self._open += [secured, far]
-                away = threading.Thread(target=_carry, args=(secured.recv, far.sendall, far), daemon=True)
-                away.start()
-                _carry(far.recv, secured.sendall, secured)
-                away.join()
+                _carry(secured, far)
 
 
-def _carry(receive: Callable[[int], bytes], send: Callable[[bytes], object], to: socket.socket) -> None:
-    """Carry bytes one way; the end of one side is told to the other."""
-    with contextlib.suppress(OSError):
-        while data := receive(65536):
-            send(data)
-        if isinstance(to, ssl.SSLSocket):
-            to.unwrap()
-        else:
-            to.shutdown(socket.SHUT_WR)
+def _carry(near: socket.socket, far: socket.socket) -> None:
+    """Carry bytes both ways, in one thread as TLS has no place for two; the user's end is told to the engine."""
+    waiting = [near, far]
+    near.setblocking(False)
+    while True:
+        if not (isinstance(near, ssl.SSLSocket) and near.pending()):
+            select.select(waiting, [], [])
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+            if near in waiting:
+                data = near.recv(65536)
+                far.sendall(data)
+                if not data:
+                    far.shutdown(socket.SHUT_WR)
+                    waiting.remove(near)
+        if select.select([far], [], [], 0)[0]:
+            data = far.recv(65536)
+            near.setblocking(True)
+            near.sendall(data)
+            near.setblocking(False)
+            if not data:
+                return
 
 
 def certificates(directory: Path) -> ssl.SSLContext:

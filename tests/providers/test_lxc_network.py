@@ -20,7 +20,6 @@ import pytest
 from envup.errors import EnvupError
 from envup.namespaces import records
 from envup.provider import Port, ProviderContext
-from envup_lxc import wire
 from envup_lxc.client import Keeper, Launched
 
 LOCAL = "127.0.0.1"
@@ -260,19 +259,14 @@ def test_a_machine_that_runs_is_not_launched_twice(context: ProviderContext) -> 
         assert records.start_time(web.pid) == web.start
 
 
-def test_a_launch_that_waits_is_forgotten_when_its_command_goes(context: ProviderContext) -> None:
-    reader, writer = os.pipe()
-    with Keeper.reach(context, ONE, network="host") as keeper:
-        web = _sleeper(keeper, "web")
-        with Keeper.reach(context, ONE, network="host") as passing:
-            request = {"verb": "launch", "machine": "web", "argv": ["/bin/cat"], "environment": {}, "numbers": [1]}
-            wire.send(passing._connection, request, [writer])
-        os.close(writer)
-        keeper.ask("hello")
-        with open(reader) as said:
-            assert said.read() == "", "the keeper holds what it was given"
-        os.kill(web.pid, signal.SIGKILL)
-        keeper.ask("ended", machine="web")
+def test_forwards_of_a_machines_last_life_end_before_those_of_the_next_begin(context: ProviderContext) -> None:
+    with Keeper.reach(context, ONE) as keeper:
+        (port,) = keeper.forward("web", "10.0.2.15", [Port(7, 0, LOCAL)])
+        first = _launch(keeper, "web")
+        os.kill(first.pid, signal.SIGKILL)
+        assert keeper.forward("web", "10.0.2.15", [port]) == (port,)
+        _launch(keeper, "web")
+        assert _ask(port.host_port, "hello") == "hello"
 
 
 def test_a_keeper_of_another_version_says_so(context: ProviderContext) -> None:

@@ -39,6 +39,12 @@ def test_chunks_are_put_together(piece: int) -> None:
     assert source.some(1) == b"n"
 
 
+def test_a_chunk_is_given_before_the_next_one_comes() -> None:
+    pieces = iter([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"5\r\nhello\r\n"])
+    answer = http.Answer(http.Reader(lambda _most: next(pieces)), "GET")
+    assert answer.read(100) == b"hello"
+
+
 def test_a_body_without_a_length_lasts_until_the_connection_ends() -> None:
     answer = http.Answer(reader(b"HTTP/1.1 200 OK\r\n\r\nall of it"), "GET")
     assert answer.read() == b"all of it"

@@ -50,13 +50,15 @@ class Turning:
         os.write(self._writer, b"x")
         assert done.wait(10)
 
-    def forward(self, machine_port: int, protocol: str = "tcp", address: str | None = LOCAL) -> int:
+    def forward(
+        self, machine_port: int, protocol: str = "tcp", address: str | None = LOCAL, *, most: int = 1000
+    ) -> int:
         """Forward a chosen port of the host; its number."""
         kind = streams.Listener if protocol == "tcp" else datagrams.Listener
         with contextlib.ExitStack() as stack:
             settled, (bound,) = listening.listen(Port(machine_port, 0, address, protocol), stack)
             own = os.dup(bound.fileno())
-        self.do(lambda: self.forwards.append(kind(self.loop, own, (LOCAL, machine_port))))
+        self.do(lambda: self.forwards.append(kind(self.loop, own, (LOCAL, machine_port), most)))
         return settled.host_port
 
     def close_forwards(self) -> None:
@@ -163,7 +165,7 @@ def test_refused_by_the_machine_the_client_is_reset_and_the_port_stays(turning: 
     with socket.create_server((LOCAL, 0)) as unused:
         number = unused.getsockname()[1]
     port = turning.forward(number)
-    with _connect(port) as client, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), _connect(port) as client:
         client.recv(1)
     with socket.create_server((LOCAL, number)) as machine, _connect(port) as client, machine.accept()[0] as accepted:
         client.sendall(b"now")
@@ -180,6 +182,20 @@ def test_hundreds_of_connections_at_once(turning: Turning, machine: socket.socke
         for each in accepted:
             each.sendall(each.recv(2))
         assert [int.from_bytes(client.recv(2), "big") for client in clients] == list(range(200))
+
+
+def test_connections_beyond_the_limit_wait_until_one_has_ended(turning: Turning, machine: socket.socket) -> None:
+    port = turning.forward(machine.getsockname()[1], most=0)
+    with _connect(port) as first, machine.accept()[0] as accepted, _connect(port) as second:
+        machine.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            machine.accept()
+        first.close()
+        accepted.close()
+        machine.settimeout(10)
+        with machine.accept()[0] as next_accepted:
+            second.sendall(b"x")
+            assert next_accepted.recv(1) == b"x"
 
 
 def test_the_end_of_the_machine_ends_its_connections_and_frees_the_port(
@@ -261,7 +277,8 @@ def test_a_datagram_that_the_machine_refuses_harms_nothing(turning: Turning) -> 
     with _client() as client, _client() as udp:
         client.sendto(b"lost", (LOCAL, port))
         client.sendto(b"lost too", (LOCAL, port))
-        turning.do(lambda: None)
+        for _turn in range(2):
+            turning.do(lambda: None)
         udp.bind((LOCAL, number))
         client.sendto(b"found", (LOCAL, port))
         assert udp.recv(100) == b"found"

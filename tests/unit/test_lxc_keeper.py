@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import threading
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from envup_lxc import bridge, network, spawning, starting, streams, wire
+from envup_lxc import bridge, network, spawning, starting, wire
 from envup_lxc.loop import Loop
 
 
@@ -177,39 +176,3 @@ def test_the_bridges_address_is_none_that_a_machine_can_have() -> None:
     assert own in network.PRIVATE
     assert not network.is_usable(own, network.Network())
     assert str(network.PRIVATE.netmask) == bridge.MASK
-
-
-def test_a_listener_without_descriptors_left_goes_on_when_there_are_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = Loop()
-    accept, is_full = wire.accept, False
-
-    def accept_if_possible(listener: Any) -> Any:
-        if is_full:
-            raise OSError(errno.EMFILE, "Too many open files")
-        return accept(listener)
-
-    monkeypatch.setattr(streams.wire, "accept", accept_if_possible)
-    with socket.create_server(("127.0.0.1", 0)) as machine, socket.create_server(("127.0.0.1", 0)) as front:
-        listener = streams.Listener(loop, os.dup(front.fileno()), machine.getsockname())
-        with socket.create_connection(front.getsockname()) as first:
-            machine_end = _forwarded(loop, machine)
-            is_full = True
-            with socket.create_connection(front.getsockname()):
-                while not listener._is_full:
-                    loop.turn()
-                is_full = False
-                first.close()
-                machine_end.close()
-                _forwarded(loop, machine).close()
-        listener.close()
-
-
-def _forwarded(loop: Loop, machine: socket.socket) -> socket.socket:
-    """The machine's end of the next connection."""
-    machine.setblocking(False)
-    while True:
-        loop.turn()
-        try:
-            return machine.accept()[0]
-        except BlockingIOError:
-            continue

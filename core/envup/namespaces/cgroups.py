@@ -51,6 +51,14 @@ def places(*, rootless: bool) -> Mapping[str, Place]:
     return found
 
 
+def unified(*, rootless: bool) -> Path | None:
+    """Where this user can make groups of version 2, which all have a freezer; None where he cannot."""
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    own = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
+    points = [point for point, kind, _options in _mounted(mounts) if kind == "cgroup2"]
+    return next((base for point in points if (base := _delegated(point, own) if rootless else point)), None)
+
+
 def _mounted(mountinfo: str) -> Iterable[tuple[Path, str, list[str]]]:
     """(mount point, type, options of the file system) of each cgroup mount, as proc_pid_mountinfo(5) lists them."""
     for line in mountinfo.splitlines():

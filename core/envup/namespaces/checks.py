@@ -1,5 +1,5 @@
-"""What a machine may ask for that no machine in namespaces can have here, found before anything is changed: one sentence
-each, naming the key."""
+"""What a machine may ask for that no machine in namespaces can have here, found before anything is changed: one
+sentence each, naming the key."""
 
 from __future__ import annotations
 

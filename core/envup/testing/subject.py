@@ -78,20 +78,20 @@ class Subject:
         LACKS[self.name].setdefault(reason, []).append(case)
         pytest.skip(f"{self.name} lacks {reason}")
 
-    def labels(self, name: str, environment: str = ENVIRONMENT) -> Mapping[str, str]:
+    def labels(self, name: str, environment: str = ENVIRONMENT, image: Image | None = None) -> Mapping[str, str]:
         """Labels as the engine gives them."""
         return {
             "envup.environment": environment,
             "envup.machine": name,
             "envup.project": "/project",
             "envup.spec": "0",
-            "envup.image": self.image.digest,
+            "envup.image": (image or self.image).digest,
             "envup.format": "1",
         }
 
     def create(self, spec: MachineSpec, environment: str = ENVIRONMENT, image: Image | None = None) -> Instance:
         """Make an instance."""
-        made: Instance = self.provider.create(spec, image or self.image, self.labels(spec.name, environment))
+        made: Instance = self.provider.create(spec, image or self.image, self.labels(spec.name, environment, image))
         return made
 
     @contextlib.contextmanager

@@ -22,7 +22,7 @@ def test_stop_ends_daemons_too(subject: Subject) -> None:
         stubborn = "trap '' TERM HUP; while :; do sleep 47111; done"
         subject.shell(instance, f'(setsid -f sleep 47110; setsid -f sh -c "{stubborn}") >/dev/null 2>&1')
         subject.provider.stop(instance, grace=0.5)
-        assert not processes_with("4711")
+        assert not processes_with("sleep\04711")
 
 
 def test_the_end_of_its_first_process_stops_a_machine_that_starts_again(subject: Subject) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ from envup.errors import EnvupError
 from envup.image import Image
 from envup.provider import ImageForms, Instance, Resources
 from envup.testing.subject import ENVIRONMENT, Subject, mode
+from envup.value import replace
 
 BULK, PARALLEL, OTHER = (f"{ENVIRONMENT}{letter}" for letter in "bpo")
 
@@ -201,13 +203,14 @@ def test_the_provider_says_what_it_is(subject: Subject) -> None:
 
 def test_the_image_form_is_kept_while_a_machine_uses_it(subject: Subject) -> None:
     subject.needs(ImageForms)
-    instance = subject.create(subject.spec("user"))
+    own = replace(subject.image, digest=f"sha256:{os.urandom(32).hex()}")
+    instance = subject.create(subject.spec("user"), image=own)
     try:
         with pytest.raises(EnvupError, match="in use"):
-            subject.provider.remove_form(subject.image.digest)
-        assert subject.image.digest in {digest for digest, size in subject.provider.forms() if size > 0}
+            subject.provider.remove_form(own.digest)
+        assert own.digest in {digest for digest, size in subject.provider.forms() if size > 0}
     finally:
         subject.provider.destroy(instance)
     for _ in range(2):
-        subject.provider.remove_form(subject.image.digest)
-    assert subject.image.digest not in {digest for digest, _size in subject.provider.forms()}
+        subject.provider.remove_form(own.digest)
+    assert own.digest not in {digest for digest, _size in subject.provider.forms()}
