@@ -216,11 +216,14 @@ class Hijacked:
     def recv(self, most: int) -> bytes:
         """Between one and `most` bytes, none at the end. Errors: `EngineError`."""
         try:
-            return self._connection.reader.some(most)
+            data = self._connection.reader.some(most)
         except ConnectionResetError:
             return b""  # The end, by an engine with input left that the program did not read.
         except OSError as error:
             raise _broken(error) from error
+        if not data and (reason := self._connection.channel.broken()):
+            raise EngineError(0, f"the connection to the engine broke: {reason}")
+        return data
 
     def sendall(self, data: bytes) -> None:
         """Send all of it. Errors: `EngineError`."""

@@ -1,7 +1,8 @@
 """Connects its standard input and output, one socket, to an engine behind TLS: `tlsbridge KEY=VALUE…`.
 
 A program of its own, so that whoever talks to an engine has a socket that can be polled and half closed; TLS says the
-latter by its closing alert, RFC 8446 section 6.1. Exit code 1: there is no connection, the reason on standard error.
+latter by its closing alert, RFC 8446 section 6.1. Exit code 255, as of ssh(1): there is no connection, or it broke; the
+reason is on standard error.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
@@ -84,14 +85,32 @@ class _Bridge:
 
     def _serve_network(self, event: int) -> None:
         if event & select.POLLOUT:
-            self._for_network = self._for_network[self._network.send(self._for_network) :]
+            self._send()
         if event & ~select.POLLOUT:
-            data = self._network.recv(_CHUNK)
+            data = self._receive()
             if data:
                 self._incoming.write(data)
             else:
                 self._incoming.write_eof()
                 self._network_ended = True
+
+    def _send(self) -> None:
+        """An engine that has ended with input left takes no more of it; what it has said can still be read."""
+        try:
+            sent = self._network.send(self._for_network)
+        except ConnectionError:
+            if not self._shaken:
+                raise
+            sent = len(self._for_network)
+        self._for_network = self._for_network[sent:]
+
+    def _receive(self) -> bytes:
+        try:
+            return self._network.recv(_CHUNK)
+        except ConnectionResetError:
+            if not self._shaken:
+                raise
+            return b""
 
     def _serve_user(self, event: int) -> None:
         if event & select.POLLOUT:
@@ -105,6 +124,7 @@ class _Bridge:
                 self._say_end()
 
     def _say_end(self) -> None:
+        self._advance()  # What has come must be read before: the library refuses to say the end otherwise.
         try:
             self._tls.unwrap()
         except ssl.SSLWantReadError:
@@ -131,4 +151,4 @@ class _Bridge:
 
 def _complain(text: str) -> int:
     os.write(2, f"{text}\n".encode())
-    return 1
+    return 255

@@ -23,6 +23,9 @@ _CONNECT_TIMEOUT = 10.0
 _LAST_WORDS = 5.0
 """Seconds that a program whose connection has ended may take to end too."""
 
+_BROKEN = 255
+"""Exit code of ssh(1), and of our own program for TLS, when the connection fails; others are those of the far end."""
+
 _INSTALL = "install and start Docker: apt-get install docker.io; systemctl start docker (without systemd: dockerd)"
 _START = "start it: systemctl start docker (without systemd: dockerd)"
 
@@ -47,17 +50,27 @@ class Channel:
             self._process = None
 
     def complaint(self) -> str:
-        """Why the program behind the connection gave up; empty where there is none or it did not say."""
+        """Close it; why the program behind it gave up, empty where there is none or it did not say."""
+        self.socket.close()
+        return self._last_words() if self._code() else ""
+
+    def broken(self) -> str:
+        """Why a connection that has come to its end was not ended by the engine; empty where it was."""
+        return self._last_words() if self._code() == _BROKEN else ""
+
+    def _code(self) -> int:
+        """That of the program, which is about to end; 0 where there is none, or it stays."""
         if self._process is None:
-            return ""
+            return 0
         from subprocess import TimeoutExpired
 
-        self.socket.close()
         try:
-            failed = self._process.wait(_LAST_WORDS)
+            return self._process.wait(_LAST_WORDS)
         except TimeoutExpired:
-            return ""
-        return os.pread(self._complaints, 65536, 0).decode(errors="replace").strip() if failed else ""
+            return 0
+
+    def _last_words(self) -> str:
+        return os.pread(self._complaints, 65536, 0).decode(errors="replace").strip()
 
 
 def connect(endpoint: Endpoint) -> Channel:
