@@ -138,6 +138,8 @@ class Project:
                 yield provider, lacks(provider)
             except EnvupError as error:
                 yield None, (f"{name}: {error.brief}",)
+            except Exception as error:
+                yield None, (f"{name}: {told_as_bug(error)}",)
 
     def observe(self, environment: Environment | None = None) -> Observed:
         """What the backends say of this environment: those recorded, those that `environment` names, and where neither
@@ -210,6 +212,11 @@ class Project:
         close = get_close_matches(str(machine), known, 1)
         hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
         raise UsageError(f"there is no machine '{machine}'", hint=hint)
+
+
+def told_as_bug(error: Exception) -> str:
+    """An exception that no plugin may raise, for who only looks whether a provider can be used."""
+    return f"its check failed, which is a bug in this plugin: {type(error).__name__}: {error}"
 
 
 def lacks(provider: Provider) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from envup import spec as specs
-from envup.errors import RefusedError
+from envup.errors import EnvupError, RefusedError
 from envup.model import Environment, MachineSpec
 from envup.provider import ISOLATION, Provider
 from envup.state.identity import Identity
@@ -69,7 +69,7 @@ class Resolver:
             if provider is None:
                 reasons += missing
                 continue
-            refusals = (*self._refusals(provider, spec), *missing)
+            refusals = missing or self._answer(provider, spec)
             if not refusals:
                 return replace(spec, provider=provider.name)
             reasons += [f"{provider.name}: {reason}" for reason in refusals]
@@ -80,7 +80,15 @@ class Resolver:
         )
 
     def _able(self, spec: MachineSpec) -> list[Provider]:
-        return [provider for provider, _ in self._all() if provider and not self._refusals(provider, spec)]
+        """The usable providers that could make it."""
+        return [one for one, missing in self._all() if one and not missing and not self._answer(one, spec)]
+
+    def _answer(self, provider: Provider, spec: MachineSpec) -> Sequence[str]:
+        """Why a provider that nobody insists on does not make it; one that cannot be asked does not."""
+        try:
+            return self._refusals(provider, spec)
+        except EnvupError as error:
+            return (error.brief,)
 
     def _refusals(self, provider: Provider, spec: MachineSpec) -> Sequence[str]:
         if spec.isolation and ISOLATION.index(provider.isolation) < ISOLATION.index(spec.isolation):

@@ -7,12 +7,11 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ordinary import LIMIT, TESTS, Account, Project
+from ordinary import LIMIT, Account, Project
 
 pytestmark = [pytest.mark.rootless, pytest.mark.slow, pytest.mark.timeout(280)]
 
@@ -229,21 +228,3 @@ def test_daemons_end_with_the_machine_and_what_it_wrote_stays(project: Project) 
     assert project.account.processes() == []
     project.must("up")
     assert inside(project, "cat /srv/app.conf") == "conf"
-
-
-def test_the_conformance_cases_hold_for_this_account(project: Project, account: Account) -> None:
-    (image,) = json.loads(project.must("images", "--json"))["images"]
-    name = image["digest"].removeprefix("sha256:")
-    archive = account.home / f".local/share/envup/images/blobs/sha256/{name}.tar"
-    lent = account.place / "image.tar"
-    os.link(archive, lent)
-    lent.chmod(0o644)
-    done = subprocess.run(
-        [TESTS / "rootless.sh", "--quiet"],
-        env={**os.environ, "PYTHON": sys.executable, "ENVUP_TEST_IMAGE": str(lent)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]

@@ -8,7 +8,7 @@ from typing import Any
 from envup.cli.answer import print_json, print_lines, style_of
 from envup.cli.options import Arguments
 from envup.errors import EnvupError
-from envup.project import Project
+from envup.project import Project, told_as_bug
 from envup.report.style import Style
 from envup.report.text import clean
 
@@ -44,8 +44,13 @@ def _examine(project: Project, name: str) -> dict[str, Any]:
         problem = f"{error.brief}: {error.details}" if error.details else error.brief
         return {"name": name, "usable": False, "problem": problem, "hint": error.hint, "checks": []}
     except Exception as error:
-        problem = f"its check failed, which is a bug in this plugin: {type(error).__name__}: {error}"
-        return {"name": name, "usable": False, "problem": problem, "hint": "report it to who made it", "checks": []}
+        return {
+            "name": name,
+            "usable": False,
+            "problem": told_as_bug(error),
+            "hint": "report it to who made it",
+            "checks": [],
+        }
     usable = all(check["ok"] for check in checks)
     return {"name": name, "usable": usable, "problem": "", "hint": "", "checks": checks}
 

@@ -1,0 +1,77 @@
+"""Which provider a machine goes to, when some cannot make it, some cannot be used, and some do not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from factory import environment, machine
+from local_provider import LocalProvider
+
+from envup.errors import EnvupError, RefusedError
+from envup.events import silent
+from envup.model import MachineSpec
+from envup.provider import Provider, ProviderContext
+from envup.resolve import Resolver
+from envup.state.identity import Identity
+from envup.state.records import Records
+
+
+class Named(LocalProvider):
+    """Refuses what `reason` says; does not answer when that is an exception."""
+
+    def __init__(self, name: str, reason: str | Exception = "") -> None:
+        super().__init__(ProviderContext(Path("/data"), Path("/runtime"), silent))
+        self._reason = reason
+        self.name = name  # type: ignore[misc]
+
+    def check(self, spec: MachineSpec) -> Sequence[str]:
+        if isinstance(self._reason, Exception):
+            raise self._reason
+        return (self._reason,) if self._reason else ()
+
+
+def settled(provider: str, *installed: tuple[Provider, tuple[str, ...]]) -> str:
+    """The provider that a machine which asks for `provider` is on."""
+    named = {one.name: one for one, _missing in installed}
+    resolver = Resolver(
+        Identity("abc", "salt", Path("/shop")), Records({}, {}), named.__getitem__, lambda: iter(installed)
+    )
+    return resolver.settle(environment(machine(provider=provider))).machines[0].provider
+
+
+SILENT = Named("silent", EnvupError("the engine does not answer"))
+POOR = Named("poor", "resources.memory: there is no controller")
+GOOD = Named("good")
+
+
+def test_auto_passes_over_what_refuses_what_lacks_something_and_what_does_not_answer() -> None:
+    assert settled("auto", (POOR, ()), (Named("bare"), ("tar: is missing",)), (SILENT, ()), (GOOD, ())) == "good"
+
+
+def test_a_provider_that_lacks_something_is_not_asked() -> None:
+    with pytest.raises(RefusedError) as caught:
+        settled("auto", (SILENT, ("engine: it is stopped",)))
+    assert caught.value.details == "silent: engine: it is stopped"
+
+
+def test_a_refusal_names_the_usable_providers_that_could_and_no_other() -> None:
+    with pytest.raises(RefusedError) as caught:
+        settled("poor", (POOR, ()), (SILENT, ()), (Named("bare"), ("tar: is missing",)), (GOOD, ()))
+    assert caught.value.details == "resources.memory: there is no controller"
+    assert caught.value.hint == "these providers can: good"
+
+
+def test_what_nobody_can_make_is_refused_with_every_reason() -> None:
+    with pytest.raises(RefusedError) as caught:
+        settled("auto", (POOR, ()), (SILENT, ()))
+    assert caught.value.details.splitlines() == [
+        "poor: resources.memory: there is no controller",
+        "silent: the engine does not answer",
+    ]
+
+
+def test_a_provider_that_was_asked_for_and_does_not_answer_is_an_error() -> None:
+    with pytest.raises(EnvupError, match="does not answer"):
+        settled("silent", (SILENT, ()), (GOOD, ()))
