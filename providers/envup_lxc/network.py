@@ -9,6 +9,7 @@ BRIDGE      a bridge of the host, such as lxcbr0; needs root
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ PRIVATE = IPv4Network("10.0.2.0/24")
 GATEWAY, RESOLVER, FIRST = (PRIVATE.network_address + last for last in (2, 3, 15))
 """Of the private network, after slirp4netns(1); `FIRST` is that of the first machine."""
 
+_TUN = "/dev/net/tun"
 _KINDS = ("private", "none", "host")
 _GET_ADDRESS, _GET_MASK = 0x8915, 0x891B
 
@@ -60,20 +62,23 @@ def interface(network: Network) -> IPv4Interface:
 def needs() -> Iterator[Check]:
     """What the private network needs of this host, for `doctor`."""
     found = shutil.which("slirp4netns") is not None
-    yield Check(
-        "slirp4netns", found, *_unless(found, "the program slirp4netns is missing", "apt-get install slirp4netns")
-    )
-    found = Path("/dev/net/tun").exists()
-    yield Check("tun", found, *_unless(found, "/dev/net/tun is missing", "run as root: modprobe tun"))
+    yield _check("slirp4netns", found, "the program slirp4netns is missing", "apt-get install slirp4netns")
+    if not Path(_TUN).exists():
+        yield _check("tun", False, f"{_TUN} is missing", "run as root: modprobe tun")
+    else:
+        usable = os.access(_TUN, os.R_OK | os.W_OK)
+        yield _check("tun", usable, f"{_TUN} is closed to this user", f"run as root: chmod 0666 {_TUN}")
 
 
-def _unless(fine: bool, message: str, remedy: str) -> tuple[str, str]:
-    return ("", "") if fine else (message, remedy)
+def _check(name: str, ok: bool, message: str, remedy: str) -> Check:
+    return Check(name, True) if ok else Check(name, False, message, remedy)
 
 
 def reasons(spec: MachineSpec, *, rootless: bool) -> Iterator[str]:
     """Why a machine cannot have the network that it asks for, one sentence each, for `check`."""
     network = of(spec)
+    if network.kind == "private":
+        yield from (f"lxc.network: {need.message}; {need.remedy}" for need in needs() if not need.ok)
     if network.kind == "bridge":
         yield from _bridge(network, rootless=rootless)
     if network.kind in ("none", "host"):

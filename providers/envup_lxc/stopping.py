@@ -1,8 +1,5 @@
 """Ending an LXC machine, seen from the host."""
 
-# os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH100, PTH120
-
 from __future__ import annotations
 
 import contextlib
@@ -14,11 +11,10 @@ from typing import Any
 
 from envup import namespaces
 from envup.errors import EnvupError
-from envup.namespaces import ending, programs, records
+from envup.namespaces import ending, records
 from envup.provider import Command, HostCommand
 from envup_lxc import groups, ways
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
 _HALT = signal.SIGRTMIN + 3
 """Asks systemd to shut down (systemd(1), Signals)."""
 _CLEANING = 30.0
@@ -44,8 +40,7 @@ def _end(run: Mapping[str, Any], grace: float) -> None:
         groups.freeze(run["freezer"], frozen=False)
     request = 0
     if grace > 0 and run["init"] == "small":
-        line = programs.program("leave", *ways.way(run).arguments(), "--", directory=_HERE)
-        _run(HostCommand(line), grace)
+        ending.ask(ways.way(run), grace)
         grace = 0
     elif grace > 0 and run["init"] == "own":
         _run(namespaces.enter(ways.way(run), Command(("poweroff",))), grace)
