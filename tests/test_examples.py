@@ -1,4 +1,5 @@
-"""Every example runs: up, its program, up once more with nothing to do, destroy, nothing left."""
+"""Every example runs unchanged on every provider: up, its program, up once more with nothing to do, destroy, nothing
+left."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from real_machines import Project, remains
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(600)]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+PROVIDERS = ("chroot", "docker", "lxc")
 RUN_ALWAYS = {"web": ["default/provision:3"], "pair": ["db/provision:2"]}
 """Actions that a second `up` repeats, since their steps say `run: always`."""
 
@@ -25,18 +27,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("examples-home")
 
 
+@pytest.fixture(params=PROVIDERS)
+def provider(request: pytest.FixtureRequest) -> str:
+    """Every provider in the box."""
+    return str(request.param)
+
+
 @pytest.fixture
-def example(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Iterator[Project]:
+def example(request: pytest.FixtureRequest, provider: str, home: Path, tmp_path: Path) -> Iterator[Project]:
     """A copy of the example that the test is named for, made up; destroyed and checked for remains at the end."""
     name = request.function.__name__.partition("example_")[2].partition("_")[0]
-    project = Project(tmp_path / name, home)
-    shutil.copytree(EXAMPLES / name, project.directory, ignore=shutil.ignore_patterns(".envup", "rootfs*"))
-    if (EXAMPLES / name / "make-rootfs").exists():
-        shutil.copy(EXAMPLES / name / "make-rootfs", project.directory)
-        subprocess.run([project.directory / "make-rootfs"], check=True)
+    project = copied(name, home, tmp_path)
     try:
         project.must("validate")
-        project.must("up")
+        project.must("up", "--provider", provider)
+        assert {machine["provider"] for machine in project.machines().values()} == {provider}
         yield project
         assert repeated(project) == RUN_ALWAYS.get(name, [])
         project.must("up")
@@ -46,6 +51,16 @@ def example(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Itera
     assert remains(project) == {}
 
 
+def copied(name: str, home: Path, place: Path) -> Project:
+    """A project that is a copy of an example."""
+    project = Project(place / name, home)
+    shutil.copytree(EXAMPLES / name, project.directory, ignore=shutil.ignore_patterns(".envup", "rootfs*"))
+    if (EXAMPLES / name / "make-rootfs").exists():
+        shutil.copy(EXAMPLES / name / "make-rootfs", project.directory)
+        subprocess.run([project.directory / "make-rootfs"], check=True)
+    return project
+
+
 def repeated(project: Project) -> list[str]:
     """The steps that `up` would run again."""
     plan = json.loads(project.must("plan", "--json"))
@@ -53,7 +68,7 @@ def repeated(project: Project) -> list[str]:
 
 
 def test_every_example_is_tested() -> None:
-    names = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+    names = {path.parent.name for path in EXAMPLES.glob("*/Envfile")}
     tested = {
         name.partition("example_")[2].partition("_")[0] for name in globals() if name.startswith("test_the_example_")
     }
@@ -87,6 +102,59 @@ def test_the_example_rootfs_runs_both_machines(example: Project) -> None:
         assert example.must("exec", machine, "--", "cat", "/about").startswith("a root file system of ")
 
 
+@pytest.mark.parametrize("provider", ["chroot"])
 def test_the_example_host_writes_to_its_copy_only(example: Project) -> None:
     assert example.must("exec", "--", "cat", "/etc/envup-example") == "written in the machine, not on the host\n"
     assert not Path("/etc/envup-example").exists()
+
+
+@pytest.mark.parametrize("provider", sorted({*PROVIDERS} - {"chroot"}))
+def test_the_example_host_is_refused_by_providers_whose_machines_do_not_get_this_system(
+    provider: str, home: Path, tmp_path: Path
+) -> None:
+    project = copied("host", home, tmp_path)
+    done = project.run("up", "--provider", provider)
+    assert done.returncode == 2
+    assert "use provider chroot" in done.stderr
+    assert remains(project) == {}
+
+
+MIXED = """\
+name: mixed
+defaults:
+  image: debian/bookworm
+  mounts: ["shared:/shared"]
+  provision:
+    - shell: hostname >> /shared/order
+machines:
+  light: {provider: chroot, ports: ["18471:18471"]}
+  middle: {provider: lxc, ports: ["127.0.0.1:18472:80"], depends_on: {light: provisioned}}
+  heavy: {provider: docker, ports: ["127.0.0.1:18473:80"], depends_on: {middle: provisioned}}
+"""
+
+
+def test_machines_of_all_providers_live_and_go_together(home: Path, tmp_path: Path) -> None:
+    project = Project(tmp_path / "mixed", home)
+    project.write(MIXED)
+    (project.directory / "shared").mkdir()
+    try:
+        project.must("up")
+        assert (project.directory / "shared/order").read_text() == "light\nmiddle\nheavy\n"
+        seen = project.machines()
+        assert {name: one["provider"] for name, one in seen.items()} == {
+            "light": "chroot",
+            "middle": "lxc",
+            "heavy": "docker",
+        }
+        assert {one["state"] for one in seen.values()} == {"running"}
+        assert {one["provisioned"] for one in seen.values()} == {True}
+        assert [port["port"] for one in seen.values() for port in one["ports"]] == [18471, 18472, 18473]
+        assert repeated(project) == []
+        project.must("stop")
+        assert {one["state"] for one in project.machines().values()} == {"stopped"}
+        project.must("up")
+    finally:
+        done = project.run("destroy", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert remains(project) == {}
+    assert {one["state"] for one in project.machines().values()} == {"absent"}

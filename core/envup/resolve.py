@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from envup import spec as specs
 from envup.errors import EnvupError, RefusedError
@@ -31,11 +31,14 @@ class Resolver:
         self._unexamined: Examined | None = None
 
     def settle(self, environment: Environment) -> Environment:
-        """The same environment with no machine left on `auto`, none on a provider that cannot honour it.
+        """The same environment with no machine left on `auto`, none on a provider that cannot honour it, and only
+        machines of one provider as peers: no network reaches across providers.
 
         Errors: `RefusedError`, naming the providers that could.
         """
-        return replace(environment, machines=tuple(map(self._settled, environment.machines)))
+        machines = [self._settled(spec) for spec in environment.machines]
+        on = {spec.name: spec.provider for spec in machines}
+        return replace(environment, machines=tuple(_among_its_own(spec, on) for spec in machines))
 
     def _settled(self, spec: MachineSpec) -> MachineSpec:
         record = self._records.machines.get(spec.name)
@@ -101,3 +104,7 @@ class Resolver:
         for found in self._unexamined:
             self._examined.append(found)
             yield found
+
+
+def _among_its_own(spec: MachineSpec, on: Mapping[str, str]) -> MachineSpec:
+    return replace(spec, peers=tuple(name for name in spec.peers if on[name] == spec.provider))

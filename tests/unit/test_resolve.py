@@ -32,13 +32,18 @@ class Named(LocalProvider):
         return (self._reason,) if self._reason else ()
 
 
-def settled(provider: str, *installed: tuple[Provider, tuple[str, ...]]) -> str:
-    """The provider that a machine which asks for `provider` is on."""
+Installed = tuple[Provider, tuple[str, ...]]
+
+
+def resolver(*installed: Installed) -> Resolver:
     named = {one.name: one for one, _missing in installed}
-    resolver = Resolver(
-        Identity("abc", "salt", Path("/shop")), Records({}, {}), named.__getitem__, lambda: iter(installed)
-    )
-    return resolver.settle(environment(machine(provider=provider))).machines[0].provider
+    identity = Identity("abc", "salt", Path("/shop"))
+    return Resolver(identity, Records({}, {}), named.__getitem__, lambda: iter(installed))
+
+
+def settled(provider: str, *installed: Installed) -> str:
+    """The provider that a machine which asks for `provider` is on."""
+    return resolver(*installed).settle(environment(machine(provider=provider))).machines[0].provider
 
 
 SILENT = Named("silent", EnvupError("the engine does not answer"))
@@ -75,3 +80,11 @@ def test_what_nobody_can_make_is_refused_with_every_reason() -> None:
 def test_a_provider_that_was_asked_for_and_does_not_answer_is_an_error() -> None:
     with pytest.raises(EnvupError, match="does not answer"):
         settled("silent", (SILENT, ()), (GOOD, ()))
+
+
+def test_peers_are_the_machines_of_the_same_provider() -> None:
+    names = ("web", "db", "cache")
+    on = {"web": "good", "db": "auto", "cache": "other"}
+    machines = [machine(name, provider=on[name], peers=tuple(each for each in names if each != name)) for name in names]
+    found = resolver((GOOD, ()), (Named("other"), ())).settle(environment(*machines)).machines
+    assert {spec.name: spec.peers for spec in found} == {"web": ("db",), "db": ("web",), "cache": ()}
