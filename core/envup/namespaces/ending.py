@@ -9,14 +9,33 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from envup.errors import EnvupError
-from envup.namespaces import records
+from envup.namespaces import programs, records
+
+if TYPE_CHECKING:
+    from envup.namespaces import Way
 
 _PATIENCE = 1.0
 """Seconds that a killed machine is waited for before stopped host processes that must reap some of it are continued."""
+
+
+def ask(way: Way, seconds: float, *, spared: Collection[int] = ()) -> None:
+    """Ask every program of a machine to end, and return when all have or after so many seconds. For machines whose PID 1
+    does not do so when it is asked itself. PID 1 stays, and so do those that the machine numbers as in `spared`."""
+    import subprocess
+
+    line = programs.program("leave", *way.arguments(), "--", *map(str, spared))
+    null = subprocess.DEVNULL
+    with subprocess.Popen(line, stdin=null, stdout=null, stderr=null, cwd="/") as process:
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            if not _ended(descriptor, seconds):
+                process.kill()
+        finally:
+            os.close(descriptor)
 
 
 def end(run: Mapping[str, Any], grace: float, *, request: int = signal.SIGTERM) -> None:

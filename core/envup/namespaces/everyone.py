@@ -12,18 +12,19 @@ from envup.namespaces.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 
-def end(reap: Callable[[], None]) -> None:
-    """Ask every process but PID 1 and the caller to end, and return when they have. `reap` is called when one may be a
-    child that waits to be reaped."""
-    for process, _state, has_terminal in _others():
+def end(reap: Callable[[], None], *, spared: Collection[int] = ()) -> None:
+    """Ask every process but PID 1, the caller and those in `spared` to end, and return when they have. `reap` is called
+    when one may be a child that waits to be reaped."""
+    left_alone = {1, os.getpid(), *spared}
+    for process, _state, has_terminal in _others(left_alone):
         _send(process, signal.SIGTERM)
         if has_terminal:
             _send(process, signal.SIGHUP)  # interactive shells ignore SIGTERM
         _send(process, signal.SIGCONT)
-    while living := [process for process, state, _terminal in _others() if state != "Z"]:
+    while living := [process for process, state, _terminal in _others(left_alone) if state != "Z"]:
         _wait_for_any(living)
         reap()
 
@@ -44,10 +45,9 @@ def _wait_for_any(processes: list[int]) -> None:
             os.close(descriptor)
 
 
-def _others() -> list[tuple[int, str, bool]]:
-    """(pid, state, has a controlling terminal) of every other process, as proc(5) tells."""
+def _others(spared: Collection[int]) -> list[tuple[int, str, bool]]:
+    """(pid, state, has a controlling terminal) of every process but those, as proc(5) tells."""
     found = []
-    spared = (1, os.getpid())
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) in spared:
             continue

@@ -1,7 +1,7 @@
 """The files inside a machine that envup writes at each start: /etc/hosts, /etc/hostname, /etc/resolv.conf.
 
-Runs with the machine as root directory. What a user wrote is kept: in /etc/hosts only the marked block is ours, and
-/etc/resolv.conf is replaced while its first line is ours, or at the first start.
+Runs with the machine as root directory, `write_below` apart. What a user wrote is kept: in /etc/hosts only the marked
+block is ours, and /etc/resolv.conf is replaced while its first line is ours, or at the first start.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
@@ -9,7 +9,16 @@ Runs with the machine as root directory. What a user wrote is kept: in /etc/host
 
 from __future__ import annotations
 
+import errno
 import os
+
+from envup.namespaces import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from envup.provider import MachineSpec
 
 _BEGIN = "# envup begin"
 _END = "# envup end"
@@ -29,6 +38,40 @@ def write(hostname: str, addresses: list[tuple[str, str]], resolver: str | None,
     before = _read("/etc/resolv.conf")
     if resolver is not None and (first or before is None or before.startswith(_RESOLVER_MARK)):
         _replace("/etc/resolv.conf", _RESOLVER_MARK + resolver, before)
+
+
+def on_host_network(spec: MachineSpec, *, first: bool) -> dict[str, Any]:
+    """What `write` takes for a machine that shares the host's network with its peers. Read on the host."""
+    try:
+        with open("/etc/resolv.conf", encoding="utf-8", errors="replace") as file:
+            resolver = file.read()
+    except FileNotFoundError:
+        resolver = None
+    hostname = spec.hostname or spec.name
+    addresses = [("127.0.0.1", name) for name in (hostname, *spec.peers)]
+    return {"hostname": hostname, "addresses": addresses, "resolver": resolver, "first": first}
+
+
+def write_below(
+    root: str, hostname: str, addresses: list[tuple[str, str]], resolver: str | None, *, first: bool
+) -> None:
+    """`write` for a machine whose root is a directory of the host, which this process can change to. Errors:
+    `OSError`."""
+    child = os.fork()
+    if child == 0:
+        failure = errno.EIO
+        try:
+            syscalls.seal_imports()
+            os.chroot(root)
+            os.chdir("/")
+            write(hostname, addresses, resolver, first=first)
+            failure = 0
+        except OSError as error:
+            failure = error.errno or failure
+        finally:
+            os._exit(failure)
+    if failure := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        raise OSError(abs(failure), os.strerror(abs(failure)), "/etc of the machine")
 
 
 def hosts(before: str | None, addresses: list[tuple[str, str]]) -> str:

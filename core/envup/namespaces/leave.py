@@ -1,0 +1,27 @@
+"""Asks every program of a machine to end, and ends when they have: `leave KEY=VALUE… -- PID…`, see `joining.Way`. For
+machines whose PID 1 does not do so; the programs that the machine numbers PID… are left alone, as PID 1 is."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from envup.namespaces import everyone, joining
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 0, also where the machine does not run; 1 with the reason on standard error."""
+    way = joining.Way(arguments)
+    try:
+        way.join(processes=True)
+    except joining.NotRunning:
+        return 0
+    except OSError as error:
+        sys.stderr.write(f"the machine cannot be entered: {error}\n")
+        return 1
+    child = os.fork()
+    if child == 0:
+        everyone.end(lambda: None, spared=[int(process) for process in way.rest])
+        os._exit(0)
+    _process, status = os.waitpid(child, 0)
+    return 0 if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
