@@ -23,8 +23,9 @@ _PATIENCE = 1.0
 
 
 def ask(way: Way, seconds: float, *, spared: Collection[int] = ()) -> None:
-    """Ask every program of a machine to end, and return when all have or after so many seconds. For machines whose PID 1
-    does not do so when it is asked itself. PID 1 stays, and so do those that the machine numbers as in `spared`."""
+    """Ask every program of a machine to end, and return when all have or after so many seconds. For machines whose
+    PID 1 does not do so when it is asked itself. PID 1 stays, and so do those that the machine numbers as in
+    `spared`."""
     import subprocess
 
     line = programs.program("leave", *way.arguments(), "--", *map(str, spared))

@@ -1,5 +1,5 @@
-"""What providers share whose machines are directories of copy-on-write layers over unpacked images, with their processes
-in namespaces of this host: all of `Provider` but what sets one such provider apart from another."""
+"""What providers share whose machines are directories of copy-on-write layers over unpacked images, with their
+processes in namespaces of this host: all of `Provider` but what sets one such provider apart from another."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class NamespaceProvider(Provider, ImageForms):
     def way(self, run: Mapping[str, Any]) -> namespaces.Way:
         """The way into a machine that runs, by its record."""
 
-    def look(self, _directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, boot: str) -> Instance:
+    def look(self, directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, boot: str) -> Instance:
         """The machine as it is, see `directories.Look`; its ports are the `ports` of its record, each with the fields
         of a `Port`."""
         if run is None:
@@ -62,6 +62,10 @@ class NamespaceProvider(Provider, ImageForms):
             return Instance(facts["id"], "stopped", facts["labels"])
         ports = tuple(Port(*fields) for fields in run["ports"])
         return Instance(facts["id"], "running", facts["labels"], ports=ports)
+
+    def group(self, directory: Path) -> str:
+        """The name of the control groups of the machine in a directory."""
+        return f"{self.name}-{directory.name}"
 
     def running(self, instance: Instance) -> dict[str, Any]:
         """The record of a running machine. Errors: `TransportError`."""
