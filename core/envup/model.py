@@ -76,8 +76,8 @@ class Step(Value):
 class MachineSpec(Value):
     """One machine as declared. `provider` may be `auto` until it is resolved; `options` holds the keys of each
     provider (`docker:`, `kvm:` …) by that provider's name; `depends_on` maps a machine to `started`, `ready` or
-    `provisioned`; `secrets` names the variables of `environment` whose value came from outside the Envfile; `peers` are the
-    environment's other machines, once resolved those of the same provider, which it finds by name."""
+    `provisioned`; `secrets` names the variables of `environment` whose value came from outside the Envfile; `peers`
+    are the environment's other machines, once resolved those of the same provider, which it finds by name."""
 
     name: str
     image: ImageReference

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from envup.provider import MachineSpec
 from envup_chroot import settings
 
 
-def fill(directory: Path, spec: MachineSpec, image: Image, tree: Path, labels: Mapping[str, str]) -> dict[str, Any]:
+def fill(directory: Path, tree: Path, spec: MachineSpec, image: Image) -> dict[str, Any]:
     """Make mount points and layers; the facts of the machine. Errors: `EnvupError`, `OSError`."""
     volatile = settings.tmpfs(spec) is not None
     size = None if volatile else spec.resources.disk
@@ -22,10 +21,4 @@ def fill(directory: Path, spec: MachineSpec, image: Image, tree: Path, labels: M
         disk_images.make_image(directory / "disk.img", size)
     elif not volatile:
         disk.make_layers(str(directory), str(tree))
-    return {
-        "labels": dict(labels),
-        "image": image.digest,
-        "architecture": image.architecture,
-        "volatile": volatile,
-        "disk": size is not None,
-    }
+    return {"architecture": image.architecture, "volatile": volatile, "disk": size is not None}

@@ -1,35 +1,20 @@
-"""The chroot provider: the verbs, put together from the modules beside it."""
+"""The chroot provider: what it adds to those whose machines live in namespaces."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 from envup import namespaces
-from envup.errors import EnvupError, TransportError
 from envup.image import Image
 from envup.namespaces import directories, records
-from envup.namespaces.directories import Directories
-from envup.provider import (
-    Check,
-    Command,
-    HostCommand,
-    ImageForms,
-    Instance,
-    MachineSpec,
-    Provider,
-    ProviderContext,
-    Resize,
-)
+from envup.namespaces.provider import NamespaceProvider
+from envup.provider import Check, Instance, MachineSpec, Resize
 from envup_chroot import seeing
 
-if TYPE_CHECKING:
-    from envup.namespaces.trees import Trees
 
-
-class ChrootProvider(Provider, Resize, ImageForms):
+class ChrootProvider(NamespaceProvider, Resize):
     """Machines as copy-on-write directory trees with processes, mounts and users of their own, on the host's
     network."""
 
@@ -37,127 +22,51 @@ class ChrootProvider(Provider, Resize, ImageForms):
     isolation: ClassVar[str] = "filesystem"
     modes: ClassVar[frozenset[str]] = frozenset({"root", "rootless"})
     touches: ClassVar[Mapping[str, str]] = {"resources.disk": "restart"}
-
-    def __init__(self, context: ProviderContext) -> None:
-        super().__init__(context)
-        self._machines = Directories(context.data, seeing.look, seeing.FACTS)
-        self._rootless = os.geteuid() != 0
+    facts: ClassVar[frozenset[str]] = seeing.FACTS
 
     def doctor(self) -> Sequence[Check]:
         """See `Provider`."""
         from envup_chroot import doctor
 
-        return doctor.examine(self.context.data, rootless=self._rootless)
+        return doctor.examine(self.context.data, rootless=self.rootless)
 
     def check(self, spec: MachineSpec) -> Sequence[str]:
         """See `Provider`."""
         from envup_chroot import checks
 
-        return checks.reasons(spec, rootless=self._rootless)
+        return checks.reasons(spec, rootless=self.rootless)
 
-    def observe(self, environment: str | None) -> Sequence[Instance]:
-        """See `Provider`."""
-        return self._machines.observe(environment)
+    def look(self, _directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, boot: str) -> Instance:
+        """See `NamespaceProvider`."""
+        return seeing.look(_directory, facts, run, boot)
 
-    def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
-        """See `Provider`."""
+    def fill(self, directory: Path, tree: Path, spec: MachineSpec, image: Image) -> Mapping[str, Any]:
+        """See `NamespaceProvider`."""
         from envup_chroot import making
 
-        directory = self._machines.directory(labels)
-        with self._trees().use(image) as tree:
-            directories.make(directory, lambda: making.fill(directory, spec, image, tree, labels))
-        return self._machines.present(labels)
+        return making.fill(directory, tree, spec, image)
 
-    def start(self, instance: Instance, spec: MachineSpec) -> Instance:
-        """See `Provider`."""
-        from envup.namespaces import cgroups, disk_images, ending
+    def launch(self, directory: Path, lock: int, tree: Path, facts: Mapping[str, Any], spec: MachineSpec) -> None:
+        """See `NamespaceProvider`."""
+        from envup.namespaces import cgroups, disk_images
         from envup_chroot import holding
 
-        directory = self._machines.directory(instance.labels)
-        with directories.held(directory) as lock:
-            facts = self._machines.facts(directory)
-            run = directories.running(directory)
-            if run is not None and run["ready"]:
-                return self._machines.present(instance.labels)
-            if run is not None:
-                ending.end(run, 0)
-            tree = self._trees().path(facts["image"])
-            if not tree.is_dir():
-                raise EnvupError(f"the image of machine '{spec.name}' is gone: {tree}", hint="destroy the machine")
-            if facts["disk"] and spec.resources.disk is not None:
-                disk_images.grow_image(directory / "disk.img", spec.resources.disk)
-            groups = cgroups.make(_group(instance.labels), spec.resources, rootless=self._rootless)
-            try:
-                holding.start(directory, lock, facts, spec, tree, groups, hidden=self._own(facts))
-            except BaseException:
-                cgroups.remove(map(str, groups))
-                raise
-        return self._machines.present(instance.labels)
+        if facts["disk"] and spec.resources.disk is not None:
+            disk_images.grow_image(directory / "disk.img", spec.resources.disk)
+        groups = cgroups.make(directory.name, spec.resources, rootless=self.rootless)
+        holding.start(directory, lock, facts, spec, tree, groups, hidden=self._own(facts))
 
-    def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
-        """See `Provider`."""
-        directory = self._machines.directory(instance.labels)
-        if not directory.is_dir():
-            return
-        with directories.locked(directory):
-            self._end(directory, instance.labels, grace)
-
-    def destroy(self, instance: Instance) -> None:
-        """See `Provider`."""
-        directory = self._machines.directory(instance.labels)
-        self._trees().sweep()
-        if not directory.is_dir():
-            return
-        with directories.locked(directory):
-            self._end(directory, instance.labels, 0)
-            directories.unmake(directory)
-
-    def command(self, instance: Instance, command: Command) -> HostCommand:
-        """See `Provider`."""
-        return namespaces.enter(self._way(instance), command)
-
-    def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:
-        """See `Provider`."""
-        way = self._way(instance)
-        namespaces.send(way, directory, archive, machine=instance.machine, emit=self.context.emit)
-
-    def fetch(self, instance: Instance, path: str, archive: BinaryIO) -> None:
-        """See `Provider`."""
-        namespaces.fetch(self._way(instance), path, archive, machine=instance.machine, emit=self.context.emit)
-
-    def resize(self, instance: Instance, spec: MachineSpec) -> None:
-        """See `Resize`."""
-        from envup_chroot import resizing
-
-        directory = self._machines.directory(instance.labels)
-        with directories.held(directory):
-            resizing.resize(directory, _group(instance.labels), spec, rootless=self._rootless)
-
-    def forms(self) -> Sequence[tuple[str, int]]:
-        """See `ImageForms`."""
-        return self._trees().forms()
-
-    def remove_form(self, digest: str) -> None:
-        """See `ImageForms`."""
-        with self._trees().removing(digest):
-            if user := self._machines.uses(digest):
-                raise EnvupError(f"the image {digest} is in use by {user}", hint="destroy that machine first")
-
-    def _end(self, directory: Path, labels: Mapping[str, str], grace: float) -> None:
-        """End a machine's processes and remove its control groups, those of a holder that died by itself included."""
+    def end(self, directory: Path, run: Mapping[str, Any] | None, grace: float) -> None:
+        """See `NamespaceProvider`."""
         from envup.namespaces import cgroups, ending
 
-        run = directories.read(f"{directory}/{records.FILE}")
         if run is not None and records.is_alive(run, records.boot()):
             ending.end(run, grace)
         recorded = run["cgroups"] if run is not None else []
-        cgroups.remove({*recorded, *cgroups.groups_of(_group(labels), rootless=self._rootless)})
+        cgroups.remove({*recorded, *cgroups.groups_of(directory.name, rootless=self.rootless)})
 
-    def _way(self, instance: Instance) -> namespaces.Way:
-        """The way into a running machine. Errors: `TransportError`."""
-        run = directories.running(self._machines.directory(instance.labels))
-        if run is None or not run["ready"]:
-            raise TransportError(f"machine '{instance.machine}' is not running", hint="run: env up")
+    def way(self, run: Mapping[str, Any]) -> namespaces.Way:
+        """See `NamespaceProvider`."""
         joined = (*(("user",) if run["user_namespace"] else ()), "mnt", "uts", "ipc", "pid")
         return namespaces.Way(
             run["pid"],
@@ -170,15 +79,14 @@ class ChrootProvider(Provider, Resize, ImageForms):
             holder_start=run["start"],
         )
 
+    def resize(self, instance: Instance, spec: MachineSpec) -> None:
+        """See `Resize`."""
+        from envup_chroot import resizing
+
+        directory = self.machines.directory(instance.labels)
+        with directories.held(directory):
+            resizing.resize(directory, directory.name, spec, rootless=self.rootless)
+
     def _own(self, facts: Mapping[str, Any]) -> list[str]:
         """envup's own directories, which a machine made from the host's system must not see."""
         return [str(self.context.data.parent), str(self.context.runtime)] if facts["image"] == "host" else []
-
-    def _trees(self) -> Trees:
-        from envup.namespaces.trees import Trees
-
-        return Trees(self.context.data)
-
-
-def _group(labels: Mapping[str, str]) -> str:
-    return f"{labels['envup.environment']}-{labels['envup.machine']}"
