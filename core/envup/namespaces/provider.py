@@ -53,7 +53,7 @@ class NamespaceProvider(Provider, ImageForms):
     def way(self, run: Mapping[str, Any]) -> namespaces.Way:
         """The way into a machine that runs, by its record."""
 
-    def look(self, directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, boot: str) -> Instance:
+    def look(self, _directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, boot: str) -> Instance:
         """The machine as it is, see `directories.Look`; its ports are the `ports` of its record, each with the fields
         of a `Port`."""
         if run is None:
