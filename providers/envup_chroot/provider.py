@@ -53,7 +53,7 @@ class ChrootProvider(NamespaceProvider, Resize):
 
         if facts["disk"] and spec.resources.disk is not None:
             disk_images.grow_image(directory / "disk.img", spec.resources.disk)
-        groups = cgroups.make(directory.name, spec.resources, rootless=self.rootless)
+        groups = cgroups.make(self.group(directory), spec.resources, rootless=self.rootless)
         holding.start(directory, lock, facts, spec, tree, groups, hidden=self._own(facts))
 
     def end(self, directory: Path, run: Mapping[str, Any] | None, grace: float) -> None:
@@ -63,7 +63,7 @@ class ChrootProvider(NamespaceProvider, Resize):
         if run is not None and records.is_alive(run, records.boot()):
             ending.end(run, grace)
         recorded = run["cgroups"] if run is not None else []
-        cgroups.remove({*recorded, *cgroups.groups_of(directory.name, rootless=self.rootless)})
+        cgroups.remove({*recorded, *cgroups.groups_of(self.group(directory), rootless=self.rootless)})
 
     def way(self, run: Mapping[str, Any]) -> namespaces.Way:
         """See `NamespaceProvider`."""
@@ -85,7 +85,7 @@ class ChrootProvider(NamespaceProvider, Resize):
 
         directory = self.machines.directory(instance.labels)
         with directories.held(directory):
-            resizing.resize(directory, directory.name, spec, rootless=self.rootless)
+            resizing.resize(directory, self.group(directory), spec, rootless=self.rootless)
 
     def _own(self, facts: Mapping[str, Any]) -> list[str]:
         """envup's own directories, which a machine made from the host's system must not see."""
