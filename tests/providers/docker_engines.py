@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import select
 import shutil
 import socket
 import ssl
@@ -94,19 +93,14 @@ def processes(engine: Engine, container: str, mark: str) -> int:
 class Forwarder:
     """A socket of its own that leads to the engine, and can let go of everybody."""
 
-    def __init__(self, path: Path, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._engine = endpoint.find(os.environ).rest
-        self._context = context
         self._open: list[socket.socket] = []
         self.connections = 0
-        if context is None:
-            self._server = socket.socket(socket.AF_UNIX)
-            self._server.bind(str(path))
-            self._server.listen()
-            self.address = f"unix://{path}"
-        else:
-            self._server = socket.create_server(("127.0.0.1", 0))
-            self.address = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self.address = f"unix://{path}"
         threading.Thread(target=self._serve, daemon=True).start()
 
     def drop(self) -> None:
@@ -132,34 +126,21 @@ class Forwarder:
             threading.Thread(target=self._connect, args=(near,), daemon=True).start()
 
     def _connect(self, near: socket.socket) -> None:
-        with contextlib.suppress(OSError), near, socket.socket(socket.AF_UNIX) as far:
+        with near, socket.socket(socket.AF_UNIX) as far:
             far.connect(self._engine)
-            with self._context.wrap_socket(near, server_side=True) if self._context else near as secured:
-                self._open += [secured, far]
-                _carry(secured, far)
+            self._open += [near, far]
+            there = threading.Thread(target=_carry, args=(near, far), daemon=True)
+            there.start()
+            _carry(far, near)
+            there.join()
 
 
-def _carry(near: socket.socket, far: socket.socket) -> None:
-    """Carry bytes both ways, in one thread as TLS has no place for two; the user's end is told to the engine."""
-    waiting = [near, far]
-    near.setblocking(False)
-    while True:
-        if not (isinstance(near, ssl.SSLSocket) and near.pending()):
-            select.select(waiting, [], [])
-        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
-            if near in waiting:
-                data = near.recv(65536)
-                far.sendall(data)
-                if not data:
-                    far.shutdown(socket.SHUT_WR)
-                    waiting.remove(near)
-        if select.select([far], [], [], 0)[0]:
-            data = far.recv(65536)
-            near.setblocking(True)
-            near.sendall(data)
-            near.setblocking(False)
-            if not data:
-                return
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    """Carry bytes one way, and their end."""
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 def certificates(directory: Path) -> ssl.SSLContext:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import pytest
 from docker_engines import PATIENCE
 
 from envup_docker.engine import Engine
@@ -24,8 +22,6 @@ _PROGRAM = "docker-registry"
 @contextlib.contextmanager
 def registry(directory: Path, *, private: bool = False) -> Iterator[str]:
     """The address of a running one; a private one lets USER in and nobody else."""
-    if not shutil.which(_PROGRAM):
-        pytest.skip(f"{_PROGRAM} is not installed")
     address = f"127.0.0.1:{_free_port()}"
     config = {
         "version": "0.1",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from docker_engines import Forwarder, busybox, certificates, imported, processes, run, running
+from docker_daemon import daemon
+from docker_engines import Forwarder, busybox, certificates, imported, popen, processes, run, running
 
 from envup_docker import doctor, endpoint
 from envup_docker.endpoint import Endpoint
@@ -31,9 +33,6 @@ exec "$@"
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """This host's engine."""
-    check = doctor.examine(os.environ)[0]
-    if not check.ok:
-        pytest.skip(check.message)
     return Engine(endpoint.find(os.environ))
 
 
@@ -52,12 +51,17 @@ def forwarder(engine: Engine, tmp_path: Path) -> Iterator[Forwarder]:
     made.close()
 
 
-@pytest.fixture
-def secured(engine: Engine, tmp_path: Path) -> Iterator[Forwarder]:
-    """A port with TLS that leads to the engine; what a client needs is in `tmp_path`."""
-    made = Forwarder(tmp_path, certificates(tmp_path))
-    yield made
-    made.close()
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """An engine of its own on a port with TLS, which lets in who has a certificate."""
+    directory = tmp_path_factory.mktemp("certificates")
+    certificates(directory)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    keys = {"--tlscacert": "ca", "--tlscert": "server", "--tlskey": "server-key"}
+    files = [word for option, name in keys.items() for word in (option, f"{directory}/{name}.pem")]
+    with daemon("--host", address, "--tlsverify", *files):
+        yield Endpoint(address, tls=True, certificates=str(directory))
 
 
 @pytest.fixture
@@ -141,8 +145,6 @@ def test_a_stopped_engine_is_told_with_a_remedy(tmp_path: Path) -> None:
 
 
 def test_a_user_who_may_not_is_told_what_to_do(tmp_path: Path) -> None:
-    if os.geteuid():
-        pytest.skip("needs root to become somebody else")
     program = (
         "import os, sys; sys.path = sys.argv[2:]; from envup_docker import doctor; os.setuid(65534); "
         "print(doctor.examine({'DOCKER_HOST': sys.argv[1]})[0])"
@@ -186,23 +188,29 @@ def _answer_once(server: socket.socket, answer: bytes) -> None:
         connection.recv(65536)
 
 
-def test_programs_run_through_tls(secured: Forwarder, container: str, tmp_path: Path) -> None:
-    where = Endpoint(secured.address, tls=True, certificates=str(tmp_path))
+def test_programs_run_through_tls(secured: Endpoint) -> None:
+    engine = Engine(secured)
     data = bytes(range(256)) * 4096
-    done = run(where, container, "sh", "-c", "cat; echo err >&2; exit 7", data=data)
+    with imported(engine, busybox(shell=True)) as image, running(engine, image) as container:
+        done = run(secured, container, "sh", "-c", "cat; echo err >&2; exit 7", data=data)
     assert (done.returncode, done.stdout == data, done.stderr) == (7, True, b"err\n")
 
 
-def test_a_certificate_that_is_not_trusted_is_told(secured: Forwarder, tmp_path: Path) -> None:
+def test_a_certificate_that_is_not_trusted_is_told(secured: Endpoint) -> None:
     error = refusal(Endpoint(secured.address, tls=True, certificates="/no/where"))
     assert "not trusted" in error.message
     assert "/no/where" in error.hint
 
 
-def test_an_engine_that_wants_a_certificate_is_told(secured: Forwarder, tmp_path: Path) -> None:
-    (tmp_path / "cert.pem").unlink()
+def test_an_engine_that_wants_a_certificate_is_told(secured: Endpoint, tmp_path: Path) -> None:
+    shutil.copy(f"{secured.certificates}/ca.pem", tmp_path)
     error = refusal(Endpoint(secured.address, tls=True, certificates=str(tmp_path)))
     assert "TLS failed" in error.message
+
+
+def test_an_engine_that_wants_tls_is_told(secured: Endpoint) -> None:
+    error = refusal(Endpoint(secured.address))
+    assert "DOCKER_TLS_VERIFY" in error.hint
 
 
 def test_a_host_that_refuses_is_told() -> None:
@@ -236,8 +244,6 @@ def test_no_ssh_program_is_left_behind(ssh: Path, container: str, engine: Engine
 
 
 def test_a_killed_caller_takes_its_program_along_through_ssh(ssh: Path, container: str, engine: Engine) -> None:
-    from docker_engines import popen
-
     with popen(
         Endpoint("ssh://box"), container, "sh", "-c", "echo ready; sleep 4801", streams={"stdout": -1}
     ) as caller:
