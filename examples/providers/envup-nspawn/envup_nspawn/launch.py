@@ -45,6 +45,7 @@ def _mount(tree: str) -> None:
     lower = os.open(tree, os.O_PATH | os.O_DIRECTORY)
     layers = f"lowerdir=/proc/self/fd/{lower},upperdir=upper,workdir=work"
     syscalls.mount("overlay", "root", "overlay", syscalls.MS_NODEV, layers)
+    os.makedirs("root/usr", exist_ok=True)  # nspawn takes nothing without it for a system
     os.makedirs(_RUNTIME, exist_ok=True)
     syscalls.mount("tmpfs", _RUNTIME, "tmpfs", 0, "mode=700")
 
