@@ -1,6 +1,6 @@
 """Tests with real machines: a project on disk that the installed command works on, and what its machines leave behind.
 
-Nothing here knows a backend but `remains`, which looks at what the kernel and the directories show.
+Nothing here knows a backend but `remains`, which looks at what the kernel, the directories and the Docker engine show.
 """
 
 from __future__ import annotations
@@ -9,17 +9,24 @@ import io
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tarfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from leftovers import engine, host
+from leftovers import home as in_home
+
 ENVUP = Path(sys.executable).with_name("envup")
 LIMIT = 120
 """Seconds that any command of a test may take."""
+OTHERS = 10
+"""Seconds that others have to finish what looks like something of this project."""
+HAS_ENGINE = os.geteuid() == 0
+"""Whether this account may ask the Docker engine, and so can have made something there."""
 
 
 class Project:
@@ -28,6 +35,7 @@ class Project:
 
     def __init__(self, directory: Path, home: Path, environment: Mapping[str, str] | None = None) -> None:
         self.directory, self.home = directory, home
+        self.before, self.made = host.Before(), time.time()
         self.environment = {**os.environ, "ENVUP_HOME": str(home), "NO_COLOR": "1", **(environment or {})}
         self.environment.pop("ENVUP_FILE", None)
 
@@ -65,78 +73,49 @@ class Project:
         return str(json.loads(kept.read_text())["id"]) if kept.exists() else ""
 
 
-def remains(project: Project) -> dict[str, list[str]]:
-    """All that the machines of this project hold or have left on the host, images and logs apart, by kind; empty when
-    there is nothing."""
+def remains(project: Project, *, patience: float = 0) -> dict[str, list[str]]:
+    """All that the machines of this project hold or have left on the host and in the Docker engine, images and logs
+    apart, by kind; empty when there is nothing. What ends by itself within `patience` seconds is not told."""
+    until = time.monotonic() + patience
+    while (found := _own(project)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found | _shared(project)
+
+
+def _own(project: Project) -> dict[str, list[str]]:
+    """What only this project can have made."""
+    home, environment = project.home, project.id
     found = {
-        "mounts": _mounts(project.home),
-        "processes": _processes(project.home),
-        "directories": _directories(project.home),
-        "half-made images": _half_made_images(project.home),
-        "records": _records(project.home),
-        "control groups": _control_groups(project.id),
-        "loop devices": _loop_devices(project.home),
+        "mounts": host.mounts(home),
+        "processes": host.processes(home, project.directory, environment),
+        "directories": in_home.directories(home),
+        "half-made images": in_home.half_made_images(home),
+        "records": in_home.records(home),
+        "addresses": in_home.addresses(home, environment),
+        "sockets": in_home.sockets(home),
+        "locks": in_home.held_locks(home),
+        "control groups": host.control_groups(environment),
+        "loop devices": host.loop_devices(home),
     }
+    if environment and HAS_ENGINE:
+        for kind, names in engine.left(environment, in_home.digests(home)).items():
+            found[kind] = [*found.get(kind, ()), *names]
     return {kind: names for kind, names in found.items() if names}
 
 
-def _mounts(home: Path) -> list[str]:
-    return [line for line in Path("/proc/self/mounts").read_text().splitlines() if f"{home}/" in line]
-
-
-def _processes(home: Path) -> list[str]:
-    """Processes whose command line or variables name the home, this one and its parents apart."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        if os.fsencode(home) in told and int(process.name) != os.getpid():
-            found.append(f"{process.name}: {told[:200]!r}")
-    return found
-
-
-def _directories(home: Path) -> list[str]:
-    return [str(path) for path in home.glob("data/providers/*/machines/*")]
-
-
-def _half_made_images(home: Path) -> list[str]:
-    work = [path for path in home.glob("data/images/work/*") if path.name != "guard"]
-    trees = [path for path in home.glob("data/providers/*/images/.*") if path.suffix != ".lock"]
-    return [str(path) for path in (*work, *trees)]
-
-
-def _records(home: Path) -> list[str]:
-    file = home / "data/state.db"
-    if not file.exists():
-        return []
-    with sqlite3.connect(file) as database:
-        if not database.execute("SELECT 1 FROM sqlite_master").fetchone():
-            return []
-        rows = [f"machine {row}" for row in database.execute("SELECT * FROM machine")]
-        rows += [f"step {row}" for row in database.execute("SELECT * FROM step")]
-        rows += [f"open {row}" for row in database.execute("SELECT * FROM journal WHERE ended IS NULL")]
-    database.close()
-    return rows
-
-
-def _control_groups(environment: str) -> list[str]:
-    if not environment:
-        return []
-    return [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if environment in folder]
-
-
-def _loop_devices(home: Path) -> list[str]:
-    found = []
-    for path in Path("/sys/block").glob("loop*/loop/backing_file"):
-        try:
-            told = path.read_text().strip()
-        except OSError:
-            continue
-        if str(home) in told:
-            found.append(told)
-    return found
+def _shared(project: Project) -> dict[str, list[str]]:
+    """What of this project is in places where others come and go too; they are let settle."""
+    until = time.monotonic() + OTHERS
+    while True:
+        found = {
+            "interfaces": host.interfaces(project.before, project.home, project.directory, project.id),
+            "rules": host.rules(project.before, project.id),
+            "namespaces": host.namespaces(project.before, project.home, project.id),
+            "volumes": engine.nameless_volumes(project.made) if HAS_ENGINE else [],
+        }
+        if not any(found.values()) or time.monotonic() > until:
+            return {kind: names for kind, names in found.items() if names}
+        time.sleep(0.05)
 
 
 def make_small_archive(file: Path) -> Path:

@@ -54,6 +54,11 @@ def add(port: str) -> None:
         ask(port, _SET_FLAGS, _UP.to_bytes(2, sys.byteorder))
 
 
+def has(port: str) -> bool:
+    """Whether there is an interface of that name."""
+    return port in (name for _index, name in _socket.if_nameindex())
+
+
 class _Control:
     """A socket to send ioctls to."""
 

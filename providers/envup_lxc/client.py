@@ -91,6 +91,15 @@ class Keeper:
             keeper = cls(connection, place)
             keeper._await_leaving(keeper.ask("ended", machine=machine)["pid"])
 
+    @classmethod
+    def sweep(cls, context: ProviderContext, environment: str) -> None:
+        """Remove what killed keepers of an environment left in the runtime directory. Errors: `EnvupError`."""
+        from envup_lxc import starting
+
+        for network in ("private", "host"):
+            if (connection := starting.find(starting.Place(context.runtime, environment, network))) is not None:
+                connection.close()
+
     def _greet(self, *, host_loopback: bool) -> None:
         answer = self.ask("hello")
         self.pid, self.start = answer["pid"], answer["start"]
@@ -98,7 +107,7 @@ class Keeper:
             raise EnvupError(
                 f"the running machines of this environment have lxc.host_loopback {_yes(answer['host_loopback'])}, "
                 f"and this one asks for {_yes(host_loopback)}",
-                hint="give all machines the same, then run: env stop && env start",
+                hint="give all machines the same, then run: env restart",
             )
 
     def launch(

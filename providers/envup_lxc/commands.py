@@ -17,7 +17,7 @@ _PATIENCE = 10.0
 """Seconds that a machine which is to be launched has for the end of its previous life."""
 
 _VERBS = ("hello", "claim", "launch", "forward", "settle", "ended")
-_RESTART = "run: env stop && env start"
+_RESTART = "run: env restart"
 
 
 class Connection:

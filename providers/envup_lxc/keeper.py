@@ -61,6 +61,7 @@ class Keeper:
         self._leaving: list[commands.Connection] = []
         self._watcher: slirp.Watcher | None = None
         self._wondering: list[Callable[[], None]] = []
+        self._unwatched = False
         self.way_out: dict[str, Any] | None = None
         self.failure: dict[str, Any] | None = None
         self.loop = Loop()
@@ -85,6 +86,8 @@ class Keeper:
 
     def when_way_out_is_known(self, callback: Callable[[], None]) -> None:
         """Call back when `way_out` is known."""
+        if self.way_out == {} and self._unwatched and not bridge.has(slirp.DEVICE):
+            self.way_out = _no_way_out(_said(self._settings["socket"]), hint="run: env restart")
         if self.way_out is None:
             self._wondering.append(callback)
         else:
@@ -115,13 +118,15 @@ class Keeper:
 
     def _open_way_out(self, ready: int) -> None:
         """Make the device of slirp4netns a port of the bridge; each new one, as it may have been run anew."""
-        self.way_out = {}
+        known, self.way_out = self.way_out, {}
         try:
             if os.read(ready, 1):
                 bridge.add(slirp.DEVICE)
             else:
                 self.loop.remove(ready)
-                self.way_out = _no_way_out(_said(self._settings["socket"]))
+                self._unwatched = True
+                if known != {}:
+                    self.way_out = _no_way_out(_said(self._settings["socket"]))
         except OSError as error:
             self.way_out = _no_way_out(str(error.strerror))
         self._tell_way_out()
@@ -183,8 +188,9 @@ class _Lock:
         os.close(self._descriptor)
 
 
-def _no_way_out(details: str) -> dict[str, Any]:
-    return {"error": f"{slirp.PROGRAM}, which takes the machines' network out, does not run", "details": details}
+def _no_way_out(details: str, *, hint: str = "") -> dict[str, Any]:
+    brief = f"{slirp.PROGRAM}, which takes the machines' network out, does not run"
+    return {"error": brief, "details": details, "hint": hint}
 
 
 def _said(socket: str) -> str:

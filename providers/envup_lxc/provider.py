@@ -99,18 +99,13 @@ class LxcProvider(Provider, Resize, Console, ImageForms):
 
     def destroy(self, instance: Instance) -> None:
         """See `Provider`."""
-        from envup_lxc import addresses
-
         directory = self._machines.directory(instance.labels)
         self._trees().sweep()
-        if not directory.is_dir():
-            return
-        with directories.locked(directory):
-            self._end(directory, seeing.running(str(directory)), 0)
-            directories.unmake(directory)
-        environment = instance.labels["envup.environment"]
-        if not self.observe(environment):
-            addresses.free(self.context.data, environment)
+        if directory.is_dir():
+            with directories.locked(directory):
+                self._end(directory, seeing.running(str(directory)), 0)
+                self._leave(directory, instance)
+                directories.unmake(directory)
 
     def command(self, instance: Instance, command: Command) -> HostCommand:
         """See `Provider`."""
@@ -161,6 +156,19 @@ class LxcProvider(Provider, Resize, Console, ImageForms):
             environment, _, machine = directory.name.rpartition(".")
             Keeper.await_end(self.context, environment, machine, network=last["network"])
             groups.remove(_group(directory), rootless=self._rootless)
+
+    def _leave(self, directory: Path, instance: Instance) -> None:
+        """Take a machine from its environment; the last one takes along what they share. That goes first: who dies
+        here is to find the machine again, and with it what is left to do. One at a time, so that one is the last."""
+        from envup_lxc import addresses
+        from envup_lxc.client import Keeper
+
+        environment = instance.labels["envup.environment"]
+        Keeper.sweep(self.context, environment)
+        with directories.locked(self.context.runtime):
+            if all(other.machine == instance.machine for other in self.observe(environment)):
+                addresses.free(self.context.data, environment)
+            (directory / directories.MACHINE).unlink(missing_ok=True)
 
     def _running(self, instance: Instance) -> Mapping[str, Any]:
         """The record of a running machine. Errors: `TransportError`."""

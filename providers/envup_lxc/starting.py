@@ -52,9 +52,13 @@ class Place:
 
 
 def find(place: Place) -> Socket | None:
-    """A connection to the keeper, None where there is none. Errors: `EnvupError`."""
+    """A connection to the keeper, None where there is none; what a killed one left is removed. Errors: `EnvupError`."""
     with place.locked() as path:
-        return _connect(path)
+        if (connection := _connect(path)) is None:
+            for left in (path, place.log):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(left)
+        return connection
 
 
 def connect(place: Place, *, host_loopback: bool) -> Socket:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from leftovers import engine
 from real_machines import Project, make_small_archive
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fault_help import PAIR
+from fault_help import pair_of
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root file system archive of a few megabytes."""
-    return make_small_archive(tmp_path_factory.mktemp("archive") / "rootfs.tar")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A root file system archive of a few megabytes. What the Docker engine was given of it is removed at the end."""
+    file = make_small_archive(tmp_path_factory.mktemp("archive") / "rootfs.tar")
+    yield file
+    engine.forget_image(f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}")
 
 
 @pytest.fixture
@@ -37,6 +41,12 @@ def make_project(archive: Path, tmp_path: Path) -> Iterator[Callable[..., Projec
 
 
 @pytest.fixture
-def pair(make_project: Callable[..., Project]) -> Project:
+def provider() -> str:
+    """The provider of a test that is not held against all of them."""
+    return "chroot"
+
+
+@pytest.fixture
+def pair(make_project: Callable[..., Project], provider: str) -> Project:
     """Two machines, the second waiting for the first."""
-    return make_project(PAIR)
+    return make_project(pair_of(provider))

@@ -3,7 +3,8 @@
     killed.py KIND NUMBER FILE VERB ARGUMENT…
 
 KIND `journal` counts, for each action, when its beginning is in the journal, when its end is about to be, and when that
-is; `change` counts everything that changes a file or starts a program. At the point NUMBER (from 0) the process kills
+is; `change` counts everything that changes a file or starts a program; `message` each request that a provider sent to
+a Docker engine or an LXC keeper, before and after it is answered. At the point NUMBER (from 0) the process kills
 itself. With -1 it runs to its end and writes the number of points to FILE.
 """
 
@@ -75,18 +76,28 @@ class Points:
             self.pass_one()
 
 
+def place(points: Points, kind: str) -> None:
+    """Put points of a kind where they belong."""
+    from envup.state.records import State
+    from envup_docker import http
+    from envup_lxc import wire
+
+    if kind == "change":
+        sys.addaudithook(points.audit)
+        return
+    journal = [(State, "begin", False), (State, "end", True)]
+    messages = [(http.Answer, "__init__", True), (wire, "send", False), (wire.Inbox, "receive", False)]
+    for owner, name, before in journal if kind == "journal" else messages:
+        setattr(owner, name, points.around(getattr(owner, name), before=before))
+
+
 def main() -> int:
     """See the module."""
     kind, number, file, *arguments = sys.argv[1:]
     points = Points(int(number))
     from envup.cli.main import run
-    from envup.state.records import State
 
-    if kind == "journal":
-        setattr(State, "begin", points.around(State.begin, before=False))  # noqa: B010 - mypy forbids the assignment
-        setattr(State, "end", points.around(State.end, before=True))  # noqa: B010
-    else:
-        sys.addaudithook(points.audit)
+    place(points, kind)
     code = run(arguments, program="envup")
     if int(number) < 0:
         Path(file).write_text(str(points.seen))
