@@ -9,7 +9,7 @@ import errno
 import select
 
 from envup_docker import http, plainjson, transports
-from envup_docker.failures import EngineError
+from envup_docker.failures import LOST, EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class Hijacked:
         except OSError as error:
             raise _broken(error) from error
         if not data and (reason := self._connection.channel.broken()):
-            raise EngineError(0, f"the connection to the engine broke: {reason}")
+            raise EngineError(0, f"the connection to the engine broke: {reason}", LOST)
         return data
 
     def sendall(self, data: bytes) -> None:
@@ -280,4 +280,4 @@ def _explained(connection: _Connection, error: BaseException, endpoint: Endpoint
 def _broken(error: OSError) -> EngineError:
     if isinstance(error, TimeoutError):
         return EngineError(0, "the engine does not answer in time", "see whether dockerd hangs: docker info")
-    return EngineError(0, f"the connection to the engine broke: {error.strerror or error}")
+    return EngineError(0, f"the connection to the engine broke: {error.strerror or error}", LOST)

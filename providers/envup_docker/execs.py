@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from envup_docker.engine import Engine, EngineError, Hijacked
+from envup_docker.failures import LOST
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Exec:
                 if code is not None:
                     break
         if code is None:
-            raise EngineError(0, "the engine stopped before the program's end was known")
+            raise EngineError(0, "the engine stopped before the program's end was known", LOST)
         return code
 
     def _exit_code(self) -> int | None:

@@ -10,3 +10,7 @@ class EngineError(Exception):
     def __init__(self, status: int, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.status, self.message, self.hint = status, message, hint
+
+
+LOST = "see whether the engine runs, and run the command again"
+"""What to do where a connection ended before its time."""

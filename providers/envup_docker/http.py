@@ -5,7 +5,7 @@ The client of the standard library takes longer to load than a whole conversatio
 
 from __future__ import annotations
 
-from envup_docker.failures import EngineError
+from envup_docker.failures import LOST, EngineError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Reader:
         while b"\n" not in self.buffered:
             data = self._receive(_CHUNK)
             if not data or len(self.buffered) > _LONGEST_LINE:
-                raise EngineError(0, "the engine closed the connection" if not data else "the answer is not HTTP")
+                raise EngineError(0, "the answer is not HTTP" if data else "the engine closed the connection", LOST)
             self.buffered += data
         line, _newline, self.buffered = self.buffered.partition(b"\n")
         return line.rstrip(b"\r")
@@ -86,7 +86,7 @@ class Answer:
         data = self._reader.some(most if self._left is None else min(most, self._left))
         if self._left is not None:
             if not data:
-                raise EngineError(0, "the engine closed the connection in the middle of an answer")
+                raise EngineError(0, "the engine closed the connection in the middle of an answer", LOST)
             self._left -= len(data)
         return data
 

@@ -8,14 +8,19 @@ from contextlib import contextmanager
 from envup.errors import EnvupError
 from envup_docker.failures import EngineError
 
+_STOPPED = "the engine was stopped meanwhile: start it, and run the command again"
 _REMEDIES = {
     'exec: "/bin/sh"': "the image has no shell for the machine's init; `docker: {command: image}` runs its own program",
     "No command specified": "the image has no program of its own; leave out `docker: {command: image}`",
     "could not select device driver": "the engine has no such GPUs, or not the runtime for them: see docker.gpus",
     "No space left on device": "make room where the engine keeps its data: `env prune`, `docker system prune`",
     "no space left on device": "make room where the engine keeps its data: `env prune`, `docker system prune`",
+    "failed to update store for object": _STOPPED,
+    "client connection is closing": _STOPPED,
+    "transport is closing": _STOPPED,
+    "error while dialing": _STOPPED,
 }
-"""By what the engine says."""
+"""By what the engine says; the last ones while it ends."""
 
 
 def told(error: EngineError, brief: str) -> EnvupError:

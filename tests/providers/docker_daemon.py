@@ -26,7 +26,9 @@ class Daemon:
         self.address = f"unix://{directory}/engine.sock"
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start it, and wait until it listens; one that runs is no error."""
+        if self._process is not None:
+            return
         own = self._directory
         (own / "none.json").write_text("{}")
         line = [
