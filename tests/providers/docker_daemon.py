@@ -14,14 +14,26 @@ from pathlib import Path
 
 from docker_engines import PATIENCE
 
+_ENTER = """\
+port=$0
+if ((port)); then
+    exec 3<&"$port"
+    export LISTEN_PID=$$ LISTEN_FDS=1
+fi
+exec "$@"
+"""
+"""Becomes dockerd, which finds a listening socket as sd_listen_fds(3) does."""
+
 
 class Daemon:
-    """A dockerd with a data directory, a socket and a containerd of its own, and no networks. `address` is its
-    socket's; `options` are further ones of its command line."""
+    """A dockerd with a data directory, a socket, a containerd and a network namespace of its own: in the host's it
+    would take the bridge from the host's engine. `address` is its socket's; `port` is a listening one on which it
+    serves too, and `options` are further ones of its command line."""
 
-    def __init__(self, directory: Path, options: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, options: Sequence[str] = (), port: socket.socket | None = None) -> None:
         self._directory = directory
         self._options = options
+        self._port = port
         self._process: subprocess.Popen[bytes] | None = None
         self.address = f"unix://{directory}/engine.sock"
 
@@ -32,14 +44,17 @@ class Daemon:
         own = self._directory
         (own / "none.json").write_text("{}")
         line = [
+            "unshare", "--net", "bash", "-c", _ENTER, str(self._port.fileno() if self._port else 0),
             "dockerd", "--config-file", str(own / "none.json"), "--data-root", str(own / "data"),
-            "--exec-root", str(own / "exec"), "--pidfile", str(own / "pid"), "--host", self.address,
-            "--bridge", "none", "--iptables=false", "--ip-forward=false", *self._options,
+            "--exec-root", str(own / "exec"), "--pidfile", str(own / "pid"), "--host", self.address, *self._options,
         ]  # fmt: skip
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told, (own / "log").open("ab") as log:
             told.bind(str(own / "notify"))
             environment = {**os.environ, "NOTIFY_SOCKET": str(own / "notify")}
-            self._process = subprocess.Popen(line, stdout=log, stderr=log, env=environment, start_new_session=True)
+            given = (self._port.fileno(),) if self._port else ()
+            self._process = subprocess.Popen(
+                line, stdout=log, stderr=log, env=environment, pass_fds=given, start_new_session=True
+            )
             self._await_notice(told)
         (own / "notify").unlink()
 
@@ -62,12 +77,13 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def daemon(*options: str) -> Iterator[Daemon]:
-    """A running one. Its directory is below /run, as the name of a socket must be short, its data below /var/tmp."""
+def daemon(*options: str, port: socket.socket | None = None) -> Iterator[Daemon]:
+    """A running one, see `Daemon`. Its directory is below /run, as the name of a socket must be short, its data below
+    /var/tmp."""
     directory = Path(tempfile.mkdtemp(prefix="envup-engine.", dir="/run"))
     data = Path(tempfile.mkdtemp(prefix="envup-engine.", dir="/var/tmp"))
     (directory / "data").symlink_to(data)
-    own = Daemon(directory, options)
+    own = Daemon(directory, options, port)
     try:
         own.start()
         yield own

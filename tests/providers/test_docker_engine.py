@@ -56,11 +56,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """An engine of its own on a port with TLS, which lets in who has a certificate."""
     directory = tmp_path_factory.mktemp("certificates")
     certificates(directory)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
     keys = {"--tlscacert": "ca", "--tlscert": "server", "--tlskey": "server-key"}
     files = [word for option, name in keys.items() for word in (option, f"{directory}/{name}.pem")]
-    with daemon("--host", address, "--tlsverify", *files):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        daemon("--host", "fd://", "--tlsverify", *files, port=server),
+    ):
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         yield Endpoint(address, tls=True, certificates=str(directory))
 
 

@@ -14,7 +14,6 @@ from real_machines import LIMIT, Project, make_small_archive
 ENVFILE = """\
 provider: docker
 image: {tarball: "@HOME@/small.tar"}
-docker: {network: none}
 mounts: []
 provision:
   - {name: first, shell: echo first >> /root/log}
