@@ -224,9 +224,11 @@ class _Machine:
         state, level = seen.instance.state, change.level
         if level == "live" and not self.known.can(seen.provider, "resize") and _needs_backend(change):
             level = "restart"
-        if state in ("running", "suspended") and (level == "restart" or self.wish.restart):
-            self._add("stop", seen.provider, change.cause or "was asked for", "restart")
-            self._add("start", seen.provider, change.cause or "was asked for", "restart")
+        cut = "its stop was cut short" if (self.spec.name, "stop") in self.known.records.unfinished else ""
+        if state in ("running", "suspended") and (level == "restart" or self.wish.restart or cut):
+            cause = change.cause or cut or "was asked for"
+            self._add("stop", seen.provider, cause, "restart")
+            self._add("start", seen.provider, cause, "restart")
             return True
         if state in ("created", "stopped"):
             self._add("start", seen.provider, "; ".join(filter(None, (f"is {state}", change.cause))))

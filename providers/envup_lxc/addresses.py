@@ -153,6 +153,13 @@ def _read(directory: Path) -> _Known:
 
 
 def _write(directory: Path, known: _Known) -> None:
-    records.replace(
-        f"{directory}/known.json", json.dumps({key: machines for key, machines in known.items() if machines})
-    )
+    """Without any, the file goes: it is to be possible on a full disk that `destroy` is to free."""
+    file = directory / "known.json"
+    some = {key: machines for key, machines in known.items() if machines}
+    try:
+        if some:
+            records.replace(str(file), json.dumps(some))
+        else:
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise EnvupError(f"cannot write {file}: {error.strerror}") from error

@@ -155,7 +155,7 @@ class LxcProvider(Provider, Resize, Console, ImageForms):
         if (last := directories.read(f"{directory}/{records.FILE}")) is not None:
             environment, _, machine = directory.name.rpartition(".")
             Keeper.await_end(self.context, environment, machine, network=last["network"])
-            groups.remove(_group(directory), rootless=self._rootless)
+        groups.remove(_group(directory), rootless=self._rootless)
 
     def _leave(self, directory: Path, instance: Instance) -> None:
         """Take a machine from its environment; the last one takes along what they share. That goes first: who dies

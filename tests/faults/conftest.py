@@ -13,7 +13,9 @@ from real_machines import Project, make_small_archive
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fault_help import pair_of
+pytest.register_assert_rewrite("fault_help")
+
+from fault_help import pair_of  # noqa: E402 - its assertions are rewritten first
 
 
 @pytest.fixture(scope="session")

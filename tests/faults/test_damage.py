@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fault_help import PAIR, settle
+from fault_help import PROVIDERS, check_that_up_recovers, pair_of, settle
+from leftovers import host
 from real_machines import Project, remains
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 CAPACITY = 12 << 20
+NAMESPACED = pytest.mark.parametrize("provider", ["chroot", "lxc"])
+"""Providers that keep their machines in the home."""
 
 
 def lose_state(project: Project) -> None:
@@ -41,7 +46,10 @@ def overwrite_pages(project: Project) -> None:
     file.write_bytes(content[:100] + os.urandom(len(content) - 100))
 
 
-@pytest.mark.parametrize("harm", [lose_state, damage_state, cut_state_short, overwrite_pages])
+HARM = [("chroot", harm) for harm in (damage_state, cut_state_short, overwrite_pages)]
+
+
+@pytest.mark.parametrize(("provider", "harm"), [*((name, lose_state) for name in PROVIDERS), *HARM])
 def test_without_its_records_envup_finds_the_machines_again(pair: Project, harm: Callable[[Project], None]) -> None:
     pair.must("up")
     before = {name: machine["instance"] for name, machine in pair.machines().items()}
@@ -53,10 +61,51 @@ def test_without_its_records_envup_finds_the_machines_again(pair: Project, harm:
     settle(pair)
 
 
-@pytest.mark.parametrize("harm", [lose_state, damage_state, cut_state_short, overwrite_pages])
+@pytest.mark.parametrize(("provider", "harm"), [*((name, lose_state) for name in PROVIDERS), *HARM])
 def test_destroy_needs_no_records(pair: Project, harm: Callable[[Project], None]) -> None:
     pair.must("up")
     harm(pair)
+    settle(pair)
+
+
+def kill_everything(project: Project) -> None:
+    """End all processes of a project at once, as a power loss does."""
+    while found := host.processes(project.home, project.directory, project.id):
+        for line in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+
+
+@NAMESPACED
+@pytest.mark.parametrize("content", [None, b"", b'{"id": 1}'])
+def test_a_machine_whose_facts_are_damaged_is_destroyed_with_all_that_it_runs(
+    pair: Project, provider: str, content: bytes | None
+) -> None:
+    pair.must("up")
+    (file,) = pair.home.glob(f"data/providers/{provider}/machines/*.one/machine.json")
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    assert pair.machines()["one"]["state"] == "broken"
+    settle(pair)
+    check_that_up_recovers(pair)
+    settle(pair)
+
+
+@NAMESPACED
+@pytest.mark.parametrize("content", [None, b"", b'{"pid": 1'])
+@pytest.mark.parametrize("recovers", [True, False])
+def test_a_machine_whose_record_was_lost_in_a_crash_goes_on_or_goes(
+    pair: Project, provider: str, content: bytes | None, recovers: bool
+) -> None:
+    pair.must("up")
+    (file,) = pair.home.glob(f"data/providers/{provider}/machines/*.one/run.json")
+    kill_everything(pair)
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    if recovers:
+        check_that_up_recovers(pair)
     settle(pair)
 
 
@@ -94,7 +143,7 @@ def test_destroy_works_when_the_envfile_is_gone(pair: Project) -> None:
 
 
 def test_a_moved_project_keeps_its_machines(make_project: Callable[..., Project]) -> None:
-    project = make_project(PAIR)
+    project = make_project(pair_of("chroot"))
     project.must("up")
     before = {name: machine["instance"] for name, machine in project.machines().items()}
     project.directory = project.directory.rename(project.directory.with_name("moved"))
@@ -122,11 +171,12 @@ def fill(home: Path, free: int) -> Path:
     return ballast
 
 
+@NAMESPACED
 @pytest.mark.parametrize("free", [0, 64 << 10, 1 << 20, 3 << 20, 4 << 20])
 def test_a_full_disk_is_told_and_leaves_nothing_half_made(
-    make_project: Callable[..., Project], small_home: Path, free: int
+    make_project: Callable[..., Project], small_home: Path, provider: str, free: int
 ) -> None:
-    project = make_project(PAIR, home=small_home)
+    project = make_project(pair_of(provider), home=small_home)
     ballast = fill(small_home, free)
     done = project.run("up")
     assert done.returncode == 1, (done.stdout, done.stderr)
@@ -144,11 +194,12 @@ def check_that_space_is_asked_for(done: subprocess.CompletedProcess[str]) -> Non
     assert "bug" not in done.stderr, done.stderr
 
 
+@NAMESPACED
 @pytest.mark.parametrize("free", [0, 16 << 10, 64 << 10])
 def test_destroy_on_a_full_disk_works_or_asks_for_space(
-    make_project: Callable[..., Project], small_home: Path, free: int
+    make_project: Callable[..., Project], small_home: Path, provider: str, free: int
 ) -> None:
-    project = make_project(PAIR, home=small_home)
+    project = make_project(pair_of(provider), home=small_home)
     project.must("up")
     ballast = fill(small_home, free)
     done = project.run("destroy", "--yes")
@@ -156,5 +207,24 @@ def test_destroy_on_a_full_disk_works_or_asks_for_space(
         assert done.returncode == 1
         check_that_space_is_asked_for(done)
     ballast.unlink()
+    project.must("destroy", "--yes")
+    assert set(remains(project)) <= {"mounts"}
+
+
+@NAMESPACED
+@pytest.mark.parametrize("free", [0, 4 << 10, 8 << 10, 16 << 10])
+def test_a_machine_that_cannot_be_started_on_a_full_disk_starts_when_there_is_space(
+    make_project: Callable[..., Project], small_home: Path, provider: str, free: int
+) -> None:
+    project = make_project(pair_of(provider), home=small_home)
+    project.must("up")
+    project.must("stop")
+    ballast = fill(small_home, free)
+    done = project.run("up")
+    if done.returncode:
+        assert done.returncode == 1
+        check_that_space_is_asked_for(done)
+    ballast.unlink()
+    check_that_up_recovers(project)
     project.must("destroy", "--yes")
     assert set(remains(project)) <= {"mounts"}

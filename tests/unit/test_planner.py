@@ -123,6 +123,16 @@ def test_what_an_interrupted_command_left_broken_is_made_again_without_asking(ac
     assert not plan.asks
 
 
+@pytest.mark.parametrize("state", ["running", "suspended"])
+def test_a_stop_that_was_cut_short_is_finished_first(state: str) -> None:
+    web = machine()
+    known = knowledge(web, states={"web": state}, unfinished=frozenset({("web", "stop")}))
+    plan = plan_up(environment(web), known, Wish())
+    assert ids(plan) == ["web/stop", "web/start"]
+    assert plan.actions[0].cause == "its stop was cut short"
+    assert not plan.asks
+
+
 def test_a_probe_that_failed_is_asked_again() -> None:
     web = machine(ready=Probe("tcp", 80))
     plan = plan_up(environment(web), knowledge(web, unready=frozenset({"web"})), Wish())
