@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -58,14 +61,31 @@ def build(engine: Engine, options: Mapping[str, Any], emit: Emit, *, refresh: bo
     `EngineError`, `EnvupError`."""
     try:
         name = f"{images.BUILT}:{key(options)}"
-        before = images.look(engine, name)
-        if refresh or not before:
-            _build(engine, options, name, emit, refresh=refresh)
-        if refresh and before and before["Id"] != (images.look(engine, name) or {}).get("Id"):
-            images.delete(engine, before["Id"])
+        if not refresh and images.look(engine, name):
+            return name
+        with _alone(Path(options["dockerfile"])):
+            before = images.look(engine, name)
+            if refresh or not before:
+                _build(engine, options, name, emit, refresh=refresh)
+            if refresh and before and before["Id"] != (images.look(engine, name) or {}).get("Id"):
+                images.delete(engine, before["Id"])
     except OSError as error:
         raise EnvupError(f"cannot build {options['dockerfile']}", details=str(error)) from error
     return name
+
+
+@contextlib.contextmanager
+def _alone(dockerfile: Path) -> Iterator[None]:
+    """Keep others from building it: machines of other providers, and other commands."""
+    with contextlib.ExitStack() as held:
+        file = held.enter_context(dockerfile.open("rb"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            fcntl.flock(held.enter_context(dockerfile.open("rb+")), fcntl.LOCK_EX)  # NFS locks what can be written.
+        yield
 
 
 def _build(engine: Engine, options: Mapping[str, Any], name: str, emit: Emit, *, refresh: bool) -> None:

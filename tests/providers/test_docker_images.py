@@ -179,6 +179,11 @@ def test_a_helper_for_credentials_that_fails_is_told(
 Build = Callable[..., ImageReference]
 
 
+def builds(engine: Engine) -> set[str]:
+    wanted = {"reference": ["envup/build"]}
+    return {one["Id"] for one in engine.call("GET", "/images/json", query={"filters": wanted})}
+
+
 @pytest.fixture
 def build(subject: Subject, engine: Engine, base: str, tmp_path: Path) -> Iterator[Build]:
     """Writes a Dockerfile beside its context and refers to them; what was built is removed afterwards."""
@@ -190,11 +195,10 @@ def build(subject: Subject, engine: Engine, base: str, tmp_path: Path) -> Iterat
         where = {"dockerfile": str(path), "context": str(tmp_path / "context")}
         return ImageReference("dockerfile", where | options)
 
-    before = {digest for digest, _size in subject.provider.forms()}
+    before = builds(engine)
     yield written
-    for digest, _size in subject.provider.forms():
-        if digest not in before:
-            subject.provider.remove_form(digest)
+    for digest in builds(engine) - before:
+        subject.provider.remove_form(digest)
     engine.call("POST", "/build/prune", query={"all": True})
 
 
@@ -225,6 +229,22 @@ def test_an_unchanged_dockerfile_is_not_built_again(subject: Subject, build: Bui
     (tmp_path / "context/file").write_text("another")
     assert subject.provider.obtain(reference, said.append).digest != first.digest
     assert said
+
+
+def test_those_who_want_the_same_dockerfile_at_once_get_one_image(subject: Subject, build: Build) -> None:
+    reference = build('FROM BASE\nRUN ["sleep", "0.5"]\n')
+    built: list[str] = []
+
+    def obtain() -> None:
+        built.append(subject.again().obtain(reference, silent).digest)
+
+    threads = [threading.Thread(target=obtain) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(built) == 3
+    assert len(set(built)) == 1
 
 
 def test_a_refreshed_build_leaves_no_nameless_image(
