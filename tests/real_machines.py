@@ -25,8 +25,8 @@ LIMIT = 120
 """Seconds that any command of a test may take."""
 OTHERS = 10
 """Seconds that others have to finish what looks like something of this project."""
-HAS_ENGINE = os.geteuid() == 0
-"""Whether this account may ask the Docker engine, and so can have made something there."""
+IS_ROOT = os.geteuid() == 0
+"""Others have no way to the Docker engine and make nothing in the host's network, nor mounts that others see."""
 
 
 class Project:
@@ -97,7 +97,7 @@ def _own(project: Project) -> dict[str, list[str]]:
         "control groups": host.control_groups(environment),
         "loop devices": host.loop_devices(home),
     }
-    if environment and HAS_ENGINE:
+    if environment and IS_ROOT:
         for kind, names in engine.left(environment, in_home.digests(home)).items():
             found[kind] = [*found.get(kind, ()), *names]
     return {kind: names for kind, names in found.items() if names}
@@ -105,13 +105,15 @@ def _own(project: Project) -> dict[str, list[str]]:
 
 def _shared(project: Project) -> dict[str, list[str]]:
     """What of this project is in places where others come and go too; they are let settle."""
+    if not IS_ROOT:
+        return {}
     until = time.monotonic() + OTHERS
     while True:
         found = {
             "interfaces": host.interfaces(project.before, project.home, project.directory, project.id),
             "rules": host.rules(project.before, project.id),
             "namespaces": host.namespaces(project.before, project.home, project.id),
-            "volumes": engine.nameless_volumes(project.made) if HAS_ENGINE else [],
+            "volumes": engine.nameless_volumes(project.made),
         }
         if not any(found.values()) or time.monotonic() > until:
             return {kind: names for kind, names in found.items() if names}
@@ -119,7 +121,8 @@ def _shared(project: Project) -> dict[str, list[str]]:
 
 
 def make_small_archive(file: Path) -> Path:
-    """Write a root file system archive of a few megabytes that holds busybox (of the package busybox-static)."""
+    """Write a root file system archive of a few megabytes that holds busybox (of the package busybox-static); no two
+    are the same, so none is disturbed by what others do with theirs."""
     busybox = shutil.which("busybox")
     assert busybox, "the tests need busybox: `scripts/setup dev` installs it"
     names = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
@@ -132,7 +135,8 @@ def make_small_archive(file: Path) -> Path:
                 member = _member(f"bin/{name}", tarfile.SYMTYPE, 0o777)
                 member.linkname = "busybox"
                 archive.addfile(member)
-        for name, text in (("passwd", "root:x:0:0:root:/root:/bin/sh\n"), ("group", "root:x:0:\n")):
+        texts = {"passwd": "root:x:0:0:root:/root:/bin/sh\n", "group": "root:x:0:\n", "serial": os.urandom(8).hex()}
+        for name, text in texts.items():
             member = _member(f"etc/{name}", tarfile.REGTYPE, 0o644)
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))

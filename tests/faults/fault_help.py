@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from leftovers import engine
 from leftovers import home as in_home
-from real_machines import Project, remains
+from real_machines import IS_ROOT, Project, remains
 
 PROVIDERS = ("chroot", "docker", "lxc")
 
@@ -37,7 +37,7 @@ defaults:
   @OPTIONS@
 machines:
   one:
-    resources: {pids: 200}
+    @LIMITS@
     @PORTS@
     provision:
       - {name: first, shell: echo first >> /root/log}
@@ -59,9 +59,11 @@ provision:
 
 def pair_of(way: str) -> str:
     """The Envfile of two machines, the second waiting for the first and finding it by its name; the first has a port
-    where the provider forwards any."""
+    where the provider forwards any, and a limit where this account may set one."""
     options, ports, find = _LINES[way]
+    limits = "resources: {pids: 200}" if IS_ROOT else ""
     lines = {"@PROVIDER@": way.partition("-")[0], "@OPTIONS@": options, "@PORTS@": ports, "@FIND@": find}
+    lines["@LIMITS@"] = limits
     text = _PAIR
     for sign, line in lines.items():
         text = text.replace(sign, line)
@@ -92,7 +94,9 @@ def settle(project: Project, *, patience: float = 0) -> None:
 
 
 def forget_image(project: Project) -> None:
-    """Have the Docker engine import the project's image anew."""
+    """Have the Docker engine, where it is the provider, import the project's image anew."""
+    if not (project.directory / "Envfile").read_text().startswith("provider: docker"):
+        return
     for digest in in_home.digests(project.home):
         engine.forget_image(digest)
 
