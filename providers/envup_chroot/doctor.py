@@ -15,5 +15,5 @@ def examine(data: Path, *, rootless: bool) -> list[Check]:
         found += [needs.tool("newuidmap", "uidmap"), needs.tool("newgidmap", "uidmap")]
         found.append(needs.subordinate_ids(subids.maps))
     if all(check.ok for check in found):
-        found += needs.tried(data, subids.maps() or ("", ""))
+        found += needs.tried(data, subids.maps() or ("", ""), copies=True)
     return [*found, needs.controllers(rootless=rootless)]

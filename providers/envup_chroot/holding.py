@@ -47,6 +47,7 @@ def start(
         "hidden": list(hidden),
         "tmpfs": settings.tmpfs(spec) if facts["volatile"] else None,
         "disk": facts["disk"],
+        "copied": not (facts["disk"] or facts["volatile"] or (directory / "upper").exists()),
         "mounts": [
             (str(mount.source), mount.target, mount.read_only)
             for mount in sorted(spec.mounts, key=lambda mount: len(Path(mount.target).parts))

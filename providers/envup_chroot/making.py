@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from envup.image import Image
-from envup.namespaces import disk, disk_images
+from envup.image import Image, unpack_image
+from envup.namespaces import disk, disk_images, programs, subids, trial
 from envup.provider import MachineSpec
 from envup_chroot import settings
 
@@ -20,5 +20,15 @@ def fill(directory: Path, tree: Path, spec: MachineSpec, image: Image) -> dict[s
     if size is not None:
         disk_images.make_image(directory / "disk.img", size)
     elif not volatile:
-        disk.make_layers(str(directory), str(tree))
+        _make_root(directory, image, tree)
     return {"architecture": image.architecture, "volatile": volatile, "disk": size is not None}
+
+
+def _make_root(directory: Path, image: Image, tree: Path) -> None:
+    """Layers above the image, or where there are none a copy of it."""
+    maps = subids.maps()
+    if image.archive is None or trial.can_layer(directory.parents[1], maps or ("", "")):
+        disk.make_layers(str(directory), str(tree))
+    else:
+        (directory / "root").rmdir()
+        unpack_image(image.archive, directory / "root", argv_prefix=programs.as_owner())

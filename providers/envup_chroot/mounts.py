@@ -46,7 +46,10 @@ def make_root(config: dict[str, Any]) -> None:
     nodes = {name: syscalls.clone_tree(f"/dev/{name}") for name in _NODES}
     processes = _processes()
     os.chdir(config["machine"])
-    _overlay(config)
+    if config["copied"]:
+        _bind_root()
+    else:
+        _overlay(config)
     os.chdir("root")
     syscalls.seal_imports()
     syscalls.pivot_root(".", ".")
@@ -71,6 +74,13 @@ def _processes() -> int:
         return syscalls.detached("proc", attributes)
     except PermissionError as error:
         raise MountError("a new /proc is not allowed here: something is mounted over parts of the host's") from error
+
+
+def _bind_root() -> None:
+    """Make `root`, a copy of the image, a mount of its own."""
+    tree = syscalls.clone_tree("root")
+    syscalls.restrict_tree(tree, syscalls.MOUNT_ATTR_NODEV)
+    syscalls.attach_tree(tree, "root")
 
 
 def _overlay(config: dict[str, Any]) -> None:

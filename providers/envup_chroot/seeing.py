@@ -3,7 +3,7 @@
 Beside what `envup.namespaces.directories` keeps there:
 
     upper/ work/    the copy-on-write layers; or disk.img, an ext4 image with them; or nothing on a tmpfs
-    root/ disk/     mount points, used in the holder's namespace only
+    root/ disk/     mount points, used in the holder's namespace only; without layers `root` is a copy of the image
 """
 
 from __future__ import annotations

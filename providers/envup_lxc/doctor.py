@@ -17,7 +17,7 @@ def examine(data: Path, *, rootless: bool) -> list[Check]:
     found.append(needs.subordinate_ids(subids.maps if rootless else subids.shifted))
     if all(check.ok for check in found):
         maps, nothing = subids.maps(), ("", "")
-        found += needs.tried(data, maps or nothing, nothing if maps else subids.shifted())
+        found += needs.tried(data, maps or nothing, nothing if maps else subids.shifted(), copies=True)
     return [*found, needs.controllers(rootless=rootless), _freezer(rootless=rootless)]
 
 

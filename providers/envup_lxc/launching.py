@@ -158,6 +158,7 @@ def _told(machine: Machine, place: Place, shifted: tuple[str, str] | None) -> di
         "maps": shifted,
         "owner": [int(ids.split(":")[1]) for ids in shifted] if shifted else [0, 0],
         "disk": machine.facts["disk"],
+        "copied": (machine.directory / "root").exists(),
         "mounts": [(str(mount.source), mount.target, mount.read_only) for mount in ordered],
         "init": settings.init(spec),
         "hostname": hostname,

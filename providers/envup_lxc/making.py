@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envup.image import Image
-from envup.namespaces import disk, disk_images
+from envup.image import Image, unpack_image
+from envup.namespaces import disk, disk_images, programs, subids, trial
 from envup.provider import MachineSpec
 from envup_lxc import config
 
@@ -17,7 +17,19 @@ def fill(directory: Path, spec: MachineSpec, image: Image, tree: Path, labels: M
     (directory / config.CONSOLE).touch(mode=0o600)
     size = spec.resources.disk
     if size is None:
-        disk.make_layers(str(directory), str(tree))
+        _make_root(directory, image, tree)
     else:
         disk_images.make_image(directory / "disk.img", size)
     return {"labels": dict(labels), "image": image.digest, "disk": size is not None}
+
+
+def _make_root(directory: Path, image: Image, tree: Path) -> None:
+    """Layers above the image, or where there are none a copy of it, with the owners that the machine's users are on the
+    host."""
+    maps, nothing = subids.maps(), ("", "")
+    shifted = nothing if maps else subids.shifted()
+    if image.archive is None or trial.can_layer(directory.parents[1], maps or nothing, shifted):
+        disk.make_layers(str(directory), str(tree))
+    else:
+        owner = programs.as_owner() if maps else programs.as_root_of(*shifted)
+        unpack_image(image.archive, directory / "root", argv_prefix=owner)

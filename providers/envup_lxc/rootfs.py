@@ -1,5 +1,5 @@
-"""The root of a machine: a copy-on-write view of its image with its files and declared mounts, made in the mount
-namespace of `launch`.
+"""The root of a machine: a copy-on-write view of its image, or a copy, with its files and declared mounts, made in the
+mount namespace of `launch`.
 
 For root, layers and declared mounts are shown to the machine with its own ids (idmapped mounts), so files on the disk
 belong to the host's root where they belong to the machine's, and nothing is copied or given to other owners. An
@@ -37,7 +37,21 @@ class Rootfs:
         self._root = ""
 
     def make(self, place: str) -> None:
-        """Mount it at `root` below the directory `place`."""
+        """Mount it at `root` below the directory `place`. Errors: `MountError`, `OSError`."""
+        self._root = f"{place}/root"
+        if self._config["copied"]:
+            tree = syscalls.clone_tree("root", recursive=False)
+            os.mkdir(self._root)
+            syscalls.attach_tree(tree, self._root)
+        else:
+            self._make_layers(place)
+            os.mkdir(self._root)
+        syscalls.set_file_owner(*self._config["owner"])  # overlayfs writes as who mounts it
+        if not self._config["copied"]:
+            self._mount_layers(place)
+
+    def _make_layers(self, place: str) -> None:
+        """Show the image and the machine's layers with its ids."""
         lower = syscalls.clone_tree(self._config["lower"], recursive=False)
         if self._config["disk"]:
             os.mkdir(f"{place}/disk")
@@ -48,10 +62,9 @@ class Rootfs:
             os.mkdir(f"{place}/{name}", 0o700)
             declared.shift(tree, 0, self._users, "envup's data")
             syscalls.attach_tree(tree, f"{place}/{name}")
-        self._root = f"{place}/root"
-        os.mkdir(self._root)
+
+    def _mount_layers(self, place: str) -> None:
         data = f"lowerdir={place}/lower,upperdir={place}/layers/upper,workdir={place}/layers/work"
-        syscalls.set_file_owner(*self._config["owner"])  # overlayfs writes as who mounts it
         try:
             syscalls.mount("overlay", self._root, "overlay", 0, data + ("" if self._users else ",userxattr"))
         except OSError as error:

@@ -2,7 +2,7 @@
 
 Beside what `envup.namespaces.directories` keeps there:
 
-    upper/ work/    the copy-on-write layers; or disk.img, an ext4 image with them
+    upper/ work/    the copy-on-write layers; or disk.img, an ext4 image with them; or root/, a copy of the image
     config lxc.log console.log start.log    LXC's
     states notify   how LXC and systemd tell a command that starts the machine how far it is
 

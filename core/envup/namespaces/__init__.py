@@ -3,9 +3,9 @@
 A provider says with a `Way` how to reach one; `enter`, `send` and `fetch` are then its `command`, `send` and `fetch`.
 Beside them the modules of this package have what such providers share: programs in a bare interpreter and tools that
 run as root of a user namespace (`programs`), subordinate ids and user namespaces (`subids`, `userns`), control groups
-(`cgroups`), labels (`confinement`), the end of a first process (`ending`), unpacked images (`trees`), disks on
-loop devices (`disk`, `disk_images`), the directories of machines (`directories`, `records`) and files that are written
-inside (`guestfiles`).
+(`cgroups`), labels (`confinement`), the end of a first process (`ending`), unpacked images (`trees`) and whether they
+can be layers (`trial`), disks on loop devices (`disk`, `disk_images`), the directories of machines (`directories`,
+`records`) and files that are written inside (`guestfiles`).
 """
 
 # os rather than pathlib, which takes longer to load than all of this.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from envup.errors import EnvupError
-from envup.namespaces import cgroups, programs
+from envup.namespaces import cgroups, trial
 from envup.provider import Check
 
 USERS = "user namespace"
@@ -19,8 +18,8 @@ _REMEDIES = {
         "Ubuntu 24.04 also kernel.apparmor_restrict_unprivileged_userns=0"
     ),
     "namespaces": "run where mount, PID, UTS and IPC namespaces are allowed; a container needs CAP_SYS_ADMIN",
-    "overlayfs": "set ENVUP_HOME to a directory on ext4, xfs, btrfs or tmpfs, or run as root: modprobe overlay",
     "mount_setattr": "use Linux 5.12 or later",
+    "overlayfs": "set ENVUP_HOME to a directory on ext4, xfs, btrfs or tmpfs, or run as root: modprobe overlay",
     "idmapped layers": "use Linux 5.19 or later, and set ENVUP_HOME to a directory on ext4, xfs, btrfs or tmpfs",
 }
 
@@ -41,29 +40,25 @@ def subordinate_ids(read: Callable[[], Any]) -> Check:
     return Check("subordinate ids", True)
 
 
-def tried(data: Path, maps: tuple[str, str], shifted: tuple[str, str] = ("", "")) -> Iterator[Check]:
-    """What `probe` tries in a scratch directory below `data`: with `maps` in a user namespace, with `shifted` as well
-    whether layers can be shown with those ids."""
+def tried(
+    data: Path, maps: tuple[str, str], shifted: tuple[str, str] = ("", ""), *, copies: bool = False
+) -> Iterator[Check]:
+    """What `trial.failed` finds. `copies` says that the provider copies the image where it cannot be a layer; then that
+    is told and no obstacle."""
     try:
-        scratch = Path(tempfile.mkdtemp(prefix=".doctor-", dir=data))
+        failed, reason = trial.failed(data, maps, shifted)
     except OSError as error:
         remedy = f"make {data} writable, or set ENVUP_HOME to a directory that is"
         yield Check("data directory", False, f"{data}: {error.strerror}", remedy)
         return
-    failed, reason = "", ""
-    try:
-        programs.run(programs.program("probe", str(scratch), *maps, *shifted), "probe")
-    except EnvupError as error:
-        last = error.details.splitlines()[-1] if error.details else error.brief
-        failed, _colon, reason = last.partition(": ")
-    finally:
-        programs.remove(scratch)
     unused = {USERS} if not maps[0] else set()
     unused |= {"idmapped layers"} if not shifted[0] else set()
     needs = [need for need in _REMEDIES if need not in unused]
     for need in needs:
         if need == failed or (failed and failed not in needs):
-            yield Check(need, False, reason or failed, _REMEDIES[need])
+            copied = copies and need in trial.LAYERS
+            message = f"{reason}; each machine is a whole copy of its image" if copied else reason or failed
+            yield Check(need, copied, message, _REMEDIES[need])
             return
         yield Check(need, True)
 

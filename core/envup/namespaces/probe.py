@@ -29,12 +29,12 @@ def main(arguments: list[str]) -> int:
         os.chdir(directory)
         for name in ("lower", "upper", "work", "root"):
             os.mkdir(name)
-        need = "overlayfs"
-        layers = "lowerdir=lower,upperdir=upper,workdir=work" + (",userxattr" if uids else "")
-        syscalls.mount("overlay", "root", "overlay", 0, layers)
         need = "mount_setattr"
         tree = syscalls.clone_tree("lower")
         syscalls.restrict_tree(tree, syscalls.MOUNT_ATTR_RDONLY)
+        need = "overlayfs"
+        layers = "lowerdir=lower,upperdir=upper,workdir=work" + (",userxattr" if uids else "")
+        syscalls.mount("overlay", "root", "overlay", 0, layers)
         if shifted[0]:
             need = "idmapped layers"
             _show_shifted(*shifted)
