@@ -201,6 +201,39 @@ def test_missing_paths_are_errors_that_name_them(subject: Subject, machine: Inst
         assert "/no/where" in caught.value.details
 
 
+def test_a_file_is_no_directory_to_send_into(subject: Subject, machine: Instance, place: str) -> None:
+    subject.shell(machine, f"echo x > {place}/file")
+    with pytest.raises(EnvupError):
+        send(subject, machine, f"{place}/file", (member("f"), b"y"))
+    assert subject.shell(machine, f"cat {place}/file") == "x"
+
+
+def test_where_nothing_may_be_written_is_an_error(subject: Subject, machine: Instance) -> None:
+    for directory in ("/sys/kernel", "/proc/sys/kernel"):
+        with pytest.raises(EnvupError) as caught:
+            send(subject, machine, directory, (member("new"), b"x"))
+        assert caught.value.details
+
+
+def test_an_empty_archive_changes_nothing(subject: Subject, machine: Instance, place: str) -> None:
+    send(subject, machine, place)
+    assert subject.shell(machine, f"ls -A {place}") == ""
+
+
+def test_a_reader_that_goes_away_is_an_error(subject: Subject, machine: Instance, place: str) -> None:
+    subject.shell(machine, f"head -c 5000000 /dev/zero > {place}/big")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe, pytest.raises(EnvupError):
+        subject.provider.fetch(machine, f"{place}/big", pipe)
+
+
+def test_many_files_arrive(subject: Subject, machine: Instance, place: str) -> None:
+    send(subject, machine, place, *((member(f"d{number % 10}/f{number}"), b"%d" % number) for number in range(2000)))
+    assert subject.shell(machine, f"cd {place}; find . -type f | wc -l; cat d7/f1777") == "2000\n1777"
+    assert len(fetch(subject, machine, place)) == 2011
+
+
 def test_a_full_disk_is_an_error(subject: Subject, machine: Instance) -> None:
     rooms = subject.shell(machine, "df --output=avail,target /dev /dev/shm | tail -n +2").splitlines()
     room, directory = min((int(line.split()[0]), line.split()[1]) for line in rooms)

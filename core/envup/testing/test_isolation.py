@@ -9,6 +9,7 @@ import pytest
 
 from envup.provider import Instance
 from envup.testing.subject import PATIENCE, Subject
+from envup.testing.traces import processes_with
 
 
 def test_the_machine_has_processes_of_its_own(subject: Subject, machine: Instance) -> None:
@@ -68,11 +69,13 @@ def test_the_usual_devices_live_and_those_of_the_host_are_dead(subject: Subject,
 
 
 def test_no_disk_of_the_host_can_be_read(subject: Subject, machine: Instance) -> None:
-    disks = [path.read_text().strip().split(":") for path in Path("/sys/class/block").glob("*/dev")]
+    disks = {path.read_text().strip().replace(":", " ") for path in Path("/sys/class/block").glob("*/dev")}
     assert disks
-    for number, (major, minor) in enumerate(disks):
-        subject.run(machine, "mknod", f"/srv/disk{number}", "b", major, minor)
-        assert subject.run(machine, "head", "-c1", f"/srv/disk{number}").returncode != 0
+    for directory in ("/srv", "/dev", "/dev/shm", "/tmp", "/run"):
+        for disk in disks:
+            script = f"mknod {directory}/disk b {disk} && head -c1 {directory}/disk"
+            assert subject.run(machine, "sh", "-c", script).returncode != 0
+            subject.shell(machine, f"rm -f {directory}/disk")
 
 
 def test_the_kernels_memory_cannot_be_read(subject: Subject, machine: Instance) -> None:
@@ -84,6 +87,44 @@ def test_nothing_can_be_loaded_into_the_kernel(subject: Subject, machine: Instan
     capabilities = int(subject.shell(machine, "grep CapEff /proc/self/status | cut -f2"), 16)
     initial = subject.shell(machine, "cat /proc/self/uid_map").split() == ["0", "0", "4294967295"]
     assert not (initial and capabilities >> 16 & 1)
+
+
+def test_the_machines_root_has_no_power_over_the_kernel(subject: Subject, machine: Instance) -> None:
+    """Outside a user namespace its capabilities are the host's own; numbers after linux/capability.h."""
+    over_all = {"DAC_READ_SEARCH": 2, "SYS_MODULE": 16, "SYS_RAWIO": 17, "SYS_PTRACE": 19, "SYS_ADMIN": 21}
+    over_all |= {"SYS_BOOT": 22, "SYS_TIME": 25, "MAC_ADMIN": 33, "SYSLOG": 34, "BPF": 39}
+    held = int(subject.shell(machine, "grep CapBnd /proc/self/status | cut -f2"), 16)
+    initial = subject.shell(machine, "cat /proc/self/uid_map").split() == ["0", "0", "4294967295"]
+    assert not initial or not [name for name, number in over_all.items() if held >> number & 1]
+
+
+def test_the_network_of_the_host_cannot_be_changed(subject: Subject, machine: Instance) -> None:
+    before = Path("/sys/class/net/lo/mtu").read_text()
+    change = "socket(S, 2, 2, 0) or exit 3; my $r = pack q(a16 i x12), q(lo), 4000; ioctl(S, 0x8922, $r) or exit 4"
+    subject.run(machine, "perl", "-e", change)
+    assert Path("/sys/class/net/lo/mtu").read_text() == before
+
+
+def test_variables_of_the_caller_are_seen_by_nobody_inside(subject: Subject) -> None:
+    os.environ["OF_THE_CALLER"] = "seen-by-nobody"
+    try:
+        with subject.running(subject.spec("blind")) as instance:
+            assert "seen-by-nobody" not in subject.shell(instance, "cat /proc/[0-9]*/environ | tr '\\0' ' '")
+    finally:
+        del os.environ["OF_THE_CALLER"]
+
+
+def test_what_kills_everything_harms_its_machine_alone(subject: Subject) -> None:
+    with subject.running(subject.spec("beside")) as beside:
+        subject.shell(beside, "setsid -f sleep 4714 >/dev/null 2>&1")
+        spec = subject.spec("harmed")
+        with subject.running(spec) as instance:
+            subject.run(instance, "sh", "-c", "trap '' TERM; kill -TERM -1; kill -KILL -1")
+            subject.provider.stop(instance, grace=1)
+            instance = subject.provider.start(instance, spec)
+            assert subject.run(instance, "true").returncode == 0
+        assert processes_with("4714")
+        assert subject.state("beside") == "running"
 
 
 def test_the_clock_and_the_name_of_the_host_cannot_be_set(subject: Subject, machine: Instance) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 import time
@@ -12,11 +13,11 @@ import pytest
 
 from envup.errors import EnvupError
 from envup.image import Image
-from envup.provider import ImageForms, Instance, Resources
+from envup.provider import ImageForms, Instance, Mount, Resources
 from envup.testing.subject import ENVIRONMENT, Subject, mode
 from envup.value import replace
 
-BULK, PARALLEL, OTHER = (f"{ENVIRONMENT}{letter}" for letter in "bpo")
+PARALLEL, OTHER = (f"{ENVIRONMENT}{letter}" for letter in "po")
 
 MIB = 1 << 20
 
@@ -47,12 +48,6 @@ def test_each_verb_may_be_called_twice(subject: Subject) -> None:
     for _ in range(2):
         subject.provider.destroy(instance)
     assert subject.state() == "absent"
-
-
-def test_the_labels_come_back_from_the_backend(subject: Subject) -> None:
-    with subject.running(subject.spec("labelled")) as instance:
-        assert dict(instance.labels) == subject.labels("labelled")
-        assert instance.machine == "labelled"
 
 
 def test_a_second_machine_of_one_name_is_refused(subject: Subject) -> None:
@@ -90,18 +85,6 @@ def test_machines_of_one_image_do_not_see_each_others_files(subject: Subject) ->
         subject.shell(one, "echo mine > /srv/note; rm /etc/issue")
         assert subject.run(two, "cat", "/srv/note").returncode == 1
         assert subject.run(two, "cat", "/etc/issue").returncode == 0
-
-
-def test_one_question_tells_of_all_machines_of_an_environment(subject: Subject) -> None:
-    made = [subject.create(subject.spec(f"m{number}"), environment=BULK) for number in range(5)]
-    other = subject.create(subject.spec("m0"), environment=OTHER)
-    try:
-        assert [one.machine for one in subject.again().observe(BULK)] == [f"m{number}" for number in range(5)]
-        assert len(subject.again().observe(None)) >= 6
-        assert subject.again().observe("nothing") in ([], ())
-    finally:
-        for instance in (*made, other):
-            subject.provider.destroy(instance)
 
 
 def test_several_machines_are_made_at_once(subject: Subject) -> None:
@@ -169,7 +152,7 @@ def test_checks_change_nothing(subject: Subject) -> None:
     assert sorted(str(path) for path in Path(subject.base).rglob("*")) == before
 
 
-def test_a_damaged_image_makes_no_machine(subject: Subject, tmp_path: Path) -> None:
+def test_a_damaged_image_makes_no_machine_and_is_in_nobodys_way(subject: Subject, tmp_path: Path) -> None:
     assert subject.image.archive is not None
     cut = tmp_path / "cut.tar"
     with subject.image.archive.open("rb") as whole:
@@ -178,6 +161,9 @@ def test_a_damaged_image_makes_no_machine(subject: Subject, tmp_path: Path) -> N
     with pytest.raises(EnvupError):
         subject.create(subject.spec("never"), image=image)
     assert subject.state("never") == "absent"
+    assert not list(subject.base.rglob("*never*"))
+    with subject.running(subject.spec("never")) as instance:
+        assert subject.run(instance, "true").returncode == 0
 
 
 def test_the_same_name_in_two_environments_is_two_machines(subject: Subject) -> None:
@@ -186,12 +172,6 @@ def test_the_same_name_in_two_environments_is_two_machines(subject: Subject) -> 
         assert subject.run(other, "cat", "/srv/note").returncode == 1
         subject.provider.destroy(other)
         assert subject.shell(one, "cat /srv/note") == "one"
-
-
-def test_another_command_sees_what_this_one_made(subject: Subject) -> None:
-    with subject.running(subject.spec("shared")) as instance:
-        (seen,) = [one for one in subject.observed() if one.machine == "shared"]
-        assert seen == instance
 
 
 def test_the_provider_says_what_it_is(subject: Subject) -> None:
@@ -214,3 +194,35 @@ def test_the_image_form_is_kept_while_a_machine_uses_it(subject: Subject) -> Non
     for _ in range(2):
         subject.provider.remove_form(own.digest)
     assert own.digest not in {digest for digest, _size in subject.provider.forms()}
+
+
+def test_host_name_and_variables_are_those_of_the_last_start(subject: Subject) -> None:
+    first = subject.spec("again", hostname="before", environment={"OLD": "1", "BOTH": "1"})
+    with subject.running(first) as instance:
+        subject.provider.stop(instance, grace=1)
+        second = subject.spec("again", hostname="after", environment={"NEW": "2", "BOTH": "2"})
+        instance = subject.provider.start(instance, second)
+        assert subject.shell(instance, 'echo "${OLD-gone} $NEW $BOTH"; hostname; getent hosts after >&2') == (
+            "gone 2 2\nafter"
+        )
+
+
+def test_the_longest_names_are_taken(subject: Subject) -> None:
+    name = "m" + "-0123456789" * 3 + "-0123x"
+    assert len(name) == 40
+    with subject.running(subject.spec(name, hostname="h" * 63)) as instance:
+        assert subject.shell(instance, "hostname") == "h" * 63
+        assert instance.machine == name
+
+
+def test_each_refusal_begins_with_its_key(subject: Subject) -> None:
+    spec = subject.spec(
+        hostname="h" * 65,
+        environment={"ZERO": "\0"},
+        resources=Resources(disk=1),
+        mounts=(Mount(subject.base / "missing", "/data"),),
+    )
+    reasons = subject.provider.check(spec)
+    keys = ("hostname", "environment", "resources", "mounts", "image", "ports", subject.name)
+    assert {"hostname", "environment", "mounts"} <= {re.split(r"[.:]", reason)[0] for reason in reasons}
+    assert [reason for reason in reasons if not re.match(rf"({'|'.join(keys)})[\w.]*: ", reason)] == []

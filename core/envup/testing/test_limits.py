@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -95,3 +96,34 @@ def test_a_machine_that_uses_up_its_memory_goes_on(subject: Subject) -> None:
     with limited(subject, memory=64 * MIB) as instance:
         subject.run(instance, "dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=100")
         assert subject.state("limited") == "running"
+
+
+def test_a_limit_is_the_whole_machines(subject: Subject) -> None:
+    with limited(subject, pids=30) as instance:
+        fork = "my $p = fork; last if !defined $p; $p or exec qw(sleep 60); push @p, $p"
+        script = f"$| = 1; for (1..20) {{ {fork} }} print 0 + @p, qq(\\n); <STDIN>; kill 9, @p"
+        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subject.popen(instance, "perl", "-e", script, streams=streams) as first:
+            assert first.stdout.readline() == b"20\n"
+            assert int(subject.run(instance, "perl", "-e", script).stdout) < 10
+            first.stdin.close()
+
+
+def test_a_machine_cannot_lift_its_limits(subject: Subject) -> None:
+    with limited(subject, memory=64 * MIB) as instance:
+        names = "-name memory.max -o -name memory.limit_in_bytes -o -name memory.memsw.limit_in_bytes"
+        lift = "for value in max -1; do echo $value > $file; done"
+        leave = "for file in $(find /sys/fs/cgroup -name cgroup.procs); do echo 0 > $file; done"
+        eat = "exec perl -e 'my $x = q(x) x (200 << 20); print length $x'"
+        script = f"for file in $(find /sys/fs/cgroup {names}); do {lift}; done; {leave}; {eat}"
+        assert subject.run(instance, "sh", "-c", script).returncode != 0
+
+
+def test_the_disk_is_limited_and_what_is_on_it_survives_a_stop(subject: Subject) -> None:
+    with limited(subject, disk=100 * MIB) as instance:
+        assert subject.run(instance, "dd", "if=/dev/zero", "of=/srv/fits", "bs=1M", "count=40").returncode == 0
+        assert subject.run(instance, "dd", "if=/dev/zero", "of=/srv/large", "bs=1M", "count=150").returncode != 0
+        subject.shell(instance, "rm /srv/large; echo kept > /srv/note")
+        subject.provider.stop(instance, grace=1)
+        instance = subject.provider.start(instance, subject.spec("limited", resources=Resources(disk=100 * MIB)))
+        assert subject.shell(instance, "cat /srv/note; stat -c %s /srv/fits") == f"kept\n{40 * MIB}"

@@ -73,6 +73,25 @@ def test_files_of_a_mount_have_their_owners_inside(subject: Subject, tmp_path: P
     assert {path.lstat().st_uid for path in tmp_path.rglob("*")} == {os.geteuid()}
 
 
+def test_paths_of_any_name_are_mounted(subject: Subject, tmp_path: Path) -> None:
+    source = tmp_path / "a b:c,d=e\\f ünï 'q' \"q\" #%s"
+    source.mkdir()
+    (source / "note").write_text("found")
+    with subject.running(subject.spec("named", mounts=(Mount(source, "/srv/t x:y,z ü"),))) as instance:
+        assert subject.shell(instance, "cat '/srv/t x:y,z ü/note'") == "found"
+
+
+def test_a_mount_covers_what_the_image_has_there(subject: Subject, tmp_path: Path) -> None:
+    spec = subject.spec("covered", mounts=(Mount(tmp_path, "/usr/share"),))
+    (tmp_path / "mine").write_text("x")
+    with subject.running(spec) as instance:
+        assert subject.shell(instance, "ls /usr/share") == "mine"
+        subject.provider.stop(instance, grace=1)
+        instance = subject.provider.start(instance, subject.spec("covered"))
+        assert "doc" in subject.shell(instance, "ls /usr/share").split()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_mount_is_not_destroyed_with_its_machine(subject: Subject, tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("kept")
     with subject.running(subject.spec("gone", mounts=(Mount(tmp_path, "/srv"),))) as instance:

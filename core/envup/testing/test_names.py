@@ -29,6 +29,15 @@ def test_peers_find_each_other_by_name(subject: Subject) -> None:
         assert subject.shell(second, "getent hosts one")
 
 
+def test_a_peer_is_found_after_it_started_again(subject: Subject) -> None:
+    one, two = subject.spec("one", peers=("two",)), subject.spec("two", peers=("one",))
+    with subject.running(one) as first, subject.running(two) as second:
+        subject.provider.stop(second, grace=1)
+        second = subject.provider.start(second, two)
+        own = subject.shell(second, "getent ahostsv4 two | head -n1 | cut -d' ' -f1")
+        assert own in subject.shell(first, "getent ahostsv4 two").split()
+
+
 def test_a_peer_answers_under_its_name(subject: Subject) -> None:
     one, two = subject.spec("client", peers=("server",)), subject.spec("server", peers=("client",))
     listen = (

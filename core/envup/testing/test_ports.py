@@ -30,9 +30,9 @@ while (1) { $s->recv(my $text, 65536); $s->send(uc $text) }
 
 
 @contextmanager
-def forwarded(subject: Subject, program: str, *ports: Port) -> Iterator[Instance]:
+def forwarded(subject: Subject, program: str, *ports: Port, name: str = "server") -> Iterator[Instance]:
     """A machine that serves; where the provider cannot forward, the case is left out."""
-    spec = subject.spec("server", ports=ports)
+    spec = subject.spec(name, ports=ports)
     subject.accepts(spec, "ports")
     streams = {"stdout": subprocess.PIPE}
     with subject.running(spec) as instance, subject.popen(instance, "perl", "-e", program, streams=streams) as server:
@@ -72,6 +72,16 @@ def test_a_free_port_is_chosen_and_told(subject: Subject) -> None:
         assert asked(port.host_port, b"hello") == b"HELLO"
         (seen,) = [one for one in subject.observed() if one.machine == "server"]
         assert seen.ports == instance.ports
+
+
+def test_two_machines_serve_the_same_port(subject: Subject) -> None:
+    port = Port(8095, 0, "127.0.0.1")
+    with (
+        forwarded(subject, TCP, port) as first,
+        forwarded(subject, TCP.replace("uc", "lc"), port, name="two") as second,
+    ):
+        assert asked(first.ports[0].host_port, b"Both") == b"BOTH"
+        assert asked(second.ports[0].host_port, b"Both") == b"both"
 
 
 def test_a_large_transfer_arrives_whole(subject: Subject) -> None:

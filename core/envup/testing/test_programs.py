@@ -160,6 +160,33 @@ def test_a_signal_reaches_the_program(subject: Subject, machine: Instance, numbe
     assert (process.returncode, output) == (7, b"caught\n")
 
 
+def test_programs_run_beside_each_other(subject: Subject, machine: Instance) -> None:
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    programs = [subject.popen(machine, "sh", "-c", "read word; echo $word", streams=streams) for _ in range(8)]
+    for number, program in enumerate(programs):
+        assert program.communicate(b"%d\n" % number, timeout=PATIENCE)[0] == b"%d\n" % number
+        assert program.returncode == 0
+
+
+def test_a_daemon_outlives_the_program_that_started_it(subject: Subject, machine: Instance) -> None:
+    daemon = "setsid -f sh -c 'echo $$ > /tmp/daemon; exec sleep 4713' >/dev/null 2>&1 </dev/null"
+    subject.shell(machine, daemon)
+    _wait_for(subject, machine, "4713", 1)
+    subject.shell(machine, "kill $(cat /tmp/daemon)")
+    _wait_for(subject, machine, "4713", 0)
+
+
+def test_programs_of_the_administrator_are_found(subject: Subject, machine: Instance) -> None:
+    path = subject.shell(machine, "echo $PATH").split(":")
+    assert {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"} <= {*path}
+    assert subject.run(machine, "useradd", "--help").returncode == 0
+
+
+def test_a_set_user_bit_counts(subject: Subject, machine: Instance) -> None:
+    subject.shell(machine, "cp /usr/bin/id /srv/whose; chmod 4755 /srv/whose")
+    assert subject.shell(machine, "/srv/whose -u; /srv/whose -ru", user="12345:23456") == "0\n12345"
+
+
 def test_term_ends_the_programs_children(subject: Subject, machine: Instance) -> None:
     process = subject.popen(machine, "sh", "-c", "sleep 4711 & sleep 4711; true", streams={"stdout": subprocess.PIPE})
     _wait_for(subject, machine, "4711", 2)

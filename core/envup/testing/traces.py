@@ -4,6 +4,8 @@ interfaces, processes."""
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from pathlib import Path
 
 Traces = dict[str, list[str]]
@@ -13,7 +15,9 @@ def traces(mark: str, environment: str) -> Traces:
     """What there is on this host of machines below a directory with `mark` in its name, or of environments whose name
     begins with `environment`."""
     mounts = [line for line in Path("/proc/self/mounts").read_text().splitlines() if mark in line]
-    groups = sorted(str(path) for path in Path("/sys/fs/cgroup").glob(f"**/*{environment}*"))
+    named = re.compile(rf"{re.escape(environment)}(?!\d)")  # no other run's, whose number begins alike
+    walked = os.walk("/sys/fs/cgroup")  # takes groups that vanish meanwhile for empty, which glob does not
+    groups = sorted(f"{top}/{name}" for top, names, _files in walked for name in names if named.search(name))
     backing = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
     return {"mounts": mounts, "groups": groups, "loops": [path for path in backing if mark in path]}
 
