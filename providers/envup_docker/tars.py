@@ -130,10 +130,13 @@ class Tar:
 
 
 def write_all(descriptor: int) -> Callable[[memoryview], None]:
-    """Writes all of each piece."""
+    """Writes all of each piece. Errors: `EngineError`."""
 
     def write(data: memoryview) -> None:
-        while data:
-            data = data[os.write(descriptor, data) :]
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        except OSError as error:
+            raise EngineError(0, f"what was fetched cannot be written: {error.strerror}") from error
 
     return write
