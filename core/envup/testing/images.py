@@ -12,11 +12,15 @@ from pathlib import Path
 from envup.image import Image
 
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Debian's names of what uname(2) calls a machine."""
+
+
 def describe(archive: Path) -> Image:
-    """The image that an archive is."""
+    """The image that an archive of this host's architecture is."""
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Image(f"sha256:{digest}", archive, "amd64")
+    return Image(f"sha256:{digest}", archive, _ARCHITECTURES.get(os.uname().machine, ""))
 
 
 def built() -> Path:

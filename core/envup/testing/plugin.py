@@ -1,10 +1,19 @@
-"""The part of the kit that pytest loads in every run: its options and its summary. Imports nothing of envup."""
+"""The part of the kit that pytest loads in every run: its options and its summary. Imports nothing of envup.
+
+A behaviour is a test function of the kit. It is held when every one of its cases passed, and left out when one was.
+"""
 
 from __future__ import annotations
 
-import sys
+import os
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
 
 import pytest
+
+_KIT = Path(__file__).parent
+_PROVIDER = "envup-provider"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,14 +30,39 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rootless: runs as an ordinary account")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say in each report of a case of the kit which provider it was about."""
+    report = yield
+    if item.path.parent == _KIT:
+        report.user_properties.append((_PROVIDER, item.config.getoption("envup_provider")))
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was tested, and what the provider lacks."""
-    subject = sys.modules.get("envup.testing.subject")
-    if subject is None:
+    """What was held, and what the provider lacks."""
+    provider = terminalreporter.config.getoption("envup_provider")
+    reports = [
+        (name, one) for name in ("passed", "skipped", "failed", "error") for one in terminalreporter.stats.get(name, ())
+    ]
+    cases = [(name, one) for name, one in reports if (_PROVIDER, provider) in one.user_properties]
+    if not cases:
         return
-    for name, lacks in subject.LACKS.items():
-        held = [one for one in terminalreporter.stats.get("passed", ()) if "envup/testing" in one.nodeid]
-        terminalreporter.section(f"envup conformance: {name}, {subject.mode()}")
-        terminalreporter.write_line(f"{len(held)} behaviours held, {sum(map(len, lacks.values()))} left out")
-        for reason, behaviours in sorted(lacks.items()):
-            terminalreporter.write_line(f"lacks {reason} ({len(behaviours)})")
+    not_held = {_behaviour(one) for name, one in cases if name != "passed"}
+    held = {_behaviour(one) for name, one in cases if name == "passed"} - not_held
+    left_out = {(_reason(one, provider), _behaviour(one)) for name, one in cases if name == "skipped"}
+    terminalreporter.section(f"envup conformance: {provider}, {'root' if os.geteuid() == 0 else 'rootless'}")
+    total = len({behaviour for _reason, behaviour in left_out})
+    terminalreporter.write_line(f"{len(held)} behaviours held, {total} left out")
+    for reason, count in sorted(Counter(reason for reason, _behaviour in left_out).items()):
+        terminalreporter.write_line(f"lacks {reason} ({count})")
+
+
+def _behaviour(report: pytest.TestReport) -> str:
+    return report.nodeid.partition("[")[0]
+
+
+def _reason(report: pytest.TestReport, provider: str) -> str:
+    """As `Subject.leave_out` words it."""
+    said = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return said.removeprefix("Skipped: ").removeprefix(f"{provider} lacks ")

@@ -23,9 +23,6 @@ ENVIRONMENT = f"t{os.getpid()}"
 PATIENCE = 60
 """Seconds after which a program of a test is given up."""
 
-LACKS: dict[str, dict[str, list[str]]] = {}
-"""For each provider that was tested: what it lacks and why, and the behaviours that were left out for it."""
-
 
 def mode() -> str:
     """The mode that this run tests."""
@@ -43,7 +40,6 @@ class Subject:
         self.base = base
         self.image = image
         self._kind = kind
-        LACKS.setdefault(self.name, {})
         for name in ("data", "runtime"):
             (base / name).mkdir(exist_ok=True, mode=0o711)
         self.provider: Any = self.again()
@@ -74,8 +70,6 @@ class Subject:
 
     def leave_out(self, reason: str) -> None:
         """End the case because of something that the provider lacks; the summary tells it."""
-        case = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
-        LACKS[self.name].setdefault(reason, []).append(case)
         pytest.skip(f"{self.name} lacks {reason}")
 
     def labels(self, name: str, environment: str = ENVIRONMENT, image: Image | None = None) -> Mapping[str, str]:

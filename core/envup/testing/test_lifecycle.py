@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from envup.errors import EnvupError
-from envup.image import Image
 from envup.provider import ImageForms, Instance, Mount, Resources
 from envup.testing.subject import ENVIRONMENT, Subject, mode
 from envup.value import replace
@@ -157,7 +156,7 @@ def test_a_damaged_image_makes_no_machine_and_is_in_nobodys_way(subject: Subject
     cut = tmp_path / "cut.tar"
     with subject.image.archive.open("rb") as whole:
         cut.write_bytes(whole.read(20_000_000))
-    image = Image(f"sha256:{'0' * 64}", cut, "amd64")
+    image = replace(subject.image, digest=f"sha256:{'0' * 64}", archive=cut)
     with pytest.raises(EnvupError):
         subject.create(subject.spec("never"), image=image)
     assert subject.state("never") == "absent"
