@@ -60,8 +60,8 @@ def _disk(spec: MachineSpec, provider: DockerProvider) -> Iterator[str]:
     below = dict(status).get("Backing Filesystem")
     if driver not in _DRIVERS and (driver, below) != ("overlay2", "xfs"):
         yield (
-            f"resources.disk: the engine's storage driver {driver} on {below} cannot limit it; use provider chroot or "
-            "lxc, or keep the engine's data on btrfs, zfs, or xfs mounted with pquota"
+            f"resources.disk: the engine's storage driver {driver} on {below} cannot limit it; keep the engine's data "
+            "on btrfs, zfs, or xfs mounted with pquota"
         )
 
 

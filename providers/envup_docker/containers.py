@@ -32,6 +32,30 @@ def name(labels: Mapping[str, str]) -> str:
     return f"envup-{labels['envup.environment']}-{labels['envup.machine']}"
 
 
+class Names:
+    """What the containers of machines are called: as `name` says, but those that somebody has renamed."""
+
+    __slots__ = ("_renamed",)
+
+    def __init__(self) -> None:
+        self._renamed: dict[str, str] = {}
+
+    def note(self, found: Iterable[Mapping[str, Any]]) -> None:
+        """Learn from containers of a list."""
+        for one in found:
+            if all(_machine(one)):
+                called = name(one["Labels"])
+                if _is_called(one, called):
+                    self._renamed.pop(called, None)
+                elif not is_next(one):
+                    self._renamed[called] = one["Id"]
+
+    def of(self, labels: Mapping[str, str]) -> str:
+        """The name of a machine's container, or its id."""
+        called = name(labels)
+        return self._renamed.get(called, called)
+
+
 def listed(engine: Engine, *labels: str) -> list[dict[str, Any]]:
     """The containers with all of these labels, stopped ones included; one question."""
     found: list[dict[str, Any]] = engine.call(
@@ -49,11 +73,20 @@ def seen(found: Iterable[Mapping[str, Any]]) -> list[Instance]:
     """The machines that these containers are, by name."""
     machines: dict[tuple[str, str], Mapping[str, Any]] = {}
     for one in found:
-        labels = one["Labels"]
-        key = (labels.get("envup.environment", ""), labels.get("envup.machine", ""))
+        key = _machine(one)
         if all(key) and (key not in machines or not is_next(one)):
             machines[key] = one
     return [_instance(machines[key]) for key in sorted(machines)]
+
+
+def _machine(one: Mapping[str, Any]) -> tuple[str, str]:
+    """Environment and machine that a container of a list is of, empty where it is of none."""
+    labels = one["Labels"]
+    return labels.get("envup.environment", ""), labels.get("envup.machine", "")
+
+
+def _is_called(one: Mapping[str, Any], called: str) -> bool:
+    return any(name.removeprefix("/") == called for name in one["Names"])
 
 
 def is_next(one: Mapping[str, Any]) -> bool:
@@ -114,17 +147,15 @@ def make(
 
 
 def inspect(engine: Engine, labels: Mapping[str, str]) -> dict[str, Any]:
-    """All that the engine says of a machine's container, after an interrupted re-creation was brought to its end.
-    Errors: `EngineError`; `EnvupError` when there is none."""
-    found = of_machine(engine, labels)
+    """All that the engine says of a machine's container, after an interrupted re-creation was brought to its end and
+    one that somebody renamed got its name back. Errors: `EngineError`; `EnvupError` when there is none."""
+    found = sorted(of_machine(engine, labels), key=is_next)
     if not found:
         raise EnvupError(f"machine '{labels['envup.machine']}' does not exist", hint="`env up` makes it")
-    plain = [one for one in found if not is_next(one)]
-    for one in found:
-        if is_next(one) and plain:
-            remove(engine, one["Id"])
-        elif is_next(one):
-            engine.call("POST", f"/containers/{one['Id']}/rename", query={"name": name(labels)})
+    for left in found[1:]:
+        remove(engine, left["Id"])
+    if not _is_called(found[0], name(labels)):
+        engine.call("POST", f"/containers/{found[0]['Id']}/rename", query={"name": name(labels)})
     return look(engine, name(labels))
 
 
@@ -134,10 +165,10 @@ def look(engine: Engine, called: str) -> dict[str, Any]:
     return found
 
 
-def update(engine: Engine, spec: MachineSpec, labels: Mapping[str, str]) -> None:
+def update(engine: Engine, spec: MachineSpec, container: str) -> None:
     """Set and lift limits, whether it runs or not. Errors: `EngineError`; `EnvupError` from Podman before 4.5."""
     try:
-        engine.call("POST", f"/containers/{name(labels)}/update", body=limits.whole(spec.resources))
+        engine.call("POST", f"/containers/{container}/update", body=limits.whole(spec.resources))
     except EngineError as error:
         if error.message != "Not Found":
             raise

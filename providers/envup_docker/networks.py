@@ -94,9 +94,11 @@ def _change(engine: Engine, network: str, verb: str, body: object) -> None:
 def leave(engine: Engine, labels: Mapping[str, str]) -> bool:
     """Remove the environment's network, if this machine, which does not run any more, is the last that refers to it.
     False where that is refused because of what is in it. To be called with `locked`. Errors: `EngineError`."""
-    environment, own = labels["envup.environment"], f"/{name(labels)}"
-    others = [one for one in listed(engine, f"envup.environment={environment}") if not _is_of(one, own)]
-    return bool(others) or remove(engine, environment)
+    environment, machine = labels["envup.environment"], labels["envup.machine"]
+    everybody = listed(engine, f"envup.environment={environment}")
+    if any(one["Labels"].get("envup.machine") != machine for one in everybody):
+        return True
+    return remove(engine, environment)
 
 
 def remove(engine: Engine, environment: str) -> bool:
@@ -109,7 +111,3 @@ def remove(engine: Engine, environment: str) -> bool:
         if error.status != 404:
             raise
     return True
-
-
-def _is_of(one: Mapping[str, Any], own: str) -> bool:
-    return any(called.removesuffix(".next") == own for called in one["Names"])

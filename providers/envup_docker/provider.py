@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from envup.errors import EnvupError, TransportError
 from envup.events import Emit
@@ -57,7 +57,7 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
         """See `Provider`."""
         with telling("the engine does not list its containers"):
             label = "envup.environment" if environment is None else f"envup.environment={environment}"
-            return containers.seen(containers.listed(self._engine, label))
+            return self._seen(containers.listed(self._engine, label))
 
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
         """See `Provider`."""
@@ -96,7 +96,7 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
         from envup_docker import ending
 
         with telling(f"cannot stop machine '{instance.machine}'"):
-            ending.stop(self._engine, containers.name(instance.labels), grace)
+            ending.stop(self._engine, self._names.of(instance.labels), grace)
 
     def destroy(self, instance: Instance) -> None:
         """See `Provider`."""
@@ -107,26 +107,26 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
 
     def command(self, instance: Instance, command: Command) -> HostCommand:
         """See `Provider`."""
-        return commands.enter(self._endpoint, containers.name(instance.labels), command)
+        return commands.enter(self._endpoint, self._names.of(instance.labels), command)
 
     def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:
         """See `Provider`."""
         from envup_docker import transfer
 
-        container, emit = containers.name(instance.labels), self.context.emit
+        container, emit = self._names.of(instance.labels), self.context.emit
         transfer.send(self._engine, container, directory, archive, machine=instance.machine, emit=emit)
 
     def fetch(self, instance: Instance, path: str, archive: BinaryIO) -> None:
         """See `Provider`."""
         from envup_docker import transfer
 
-        container, emit = containers.name(instance.labels), self.context.emit
+        container, emit = self._names.of(instance.labels), self.context.emit
         transfer.fetch(self._engine, container, path, archive, machine=instance.machine, emit=emit)
 
     def resize(self, instance: Instance, spec: MachineSpec) -> None:
         """See `Resize`."""
         with telling(f"cannot change the limits of machine '{spec.name}'"):
-            containers.update(self._engine, spec, instance.labels)
+            containers.update(self._engine, spec, self._names.of(instance.labels))
 
     def suspend(self, instance: Instance) -> None:
         """See `Suspend`."""
@@ -138,7 +138,7 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
 
     def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
         """See `Console`."""
-        return commands.console(self._endpoint, containers.name(instance.labels), follow=follow)
+        return commands.console(self._endpoint, self._names.of(instance.labels), follow=follow)
 
     def forms(self) -> Sequence[tuple[str, int]]:
         """See `ImageForms`."""
@@ -188,14 +188,22 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
 
     def _freeze(self, instance: Instance, verb: str) -> None:
         try:
-            self._engine.call("POST", f"/containers/{containers.name(instance.labels)}/{verb}")
+            self._engine.call("POST", f"/containers/{self._names.of(instance.labels)}/{verb}")
         except EngineError as error:
             if "already paused" not in error.message and "not paused" not in error.message:
                 raise told(error, f"cannot {verb} machine '{instance.machine}'") from error
 
+    @cached_property
+    def _names(self) -> containers.Names:
+        return containers.Names()
+
+    def _seen(self, found: Sequence[Mapping[str, Any]]) -> list[Instance]:
+        self._names.note(found)
+        return containers.seen(found)
+
     def _present(self, labels: Mapping[str, str]) -> Instance:
         with telling("the engine does not list its containers"):
-            for instance in containers.seen(containers.of_machine(self._engine, labels)):
+            for instance in self._seen(containers.of_machine(self._engine, labels)):
                 return instance
         raise EnvupError(f"machine '{labels['envup.machine']}' vanished while it was worked on")
 

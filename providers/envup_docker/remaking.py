@@ -26,11 +26,10 @@ _OF_THE_IMAGE = {"Entrypoint": [], "Cmd": [], "User": "", "WorkingDir": "", "Sto
 
 def fit(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> None:
     """Give the stopped container `found` the limits of `spec`, or make it again. Errors: `EngineError`."""
-    labels = found["Config"]["Labels"]
     if not fits(engine, spec, found):
         _remake(engine, spec, found)
     elif limits.of(found["HostConfig"]) != limits.declared(spec.resources):
-        update(engine, spec, labels)
+        update(engine, spec, found["Id"])
 
 
 def fits(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from docker_engines import Forwarder, busybox, imported
 
 from envup.errors import EnvupError
 from envup.image import Image
-from envup.provider import Instance, MachineSpec, Port, Resources
+from envup.provider import Command, Instance, MachineSpec, Port, Resources
 from envup.testing.subject import ENVIRONMENT, Subject
 from envup.value import replace
 from envup_docker import containers, endpoint
@@ -420,6 +421,36 @@ def test_what_happens_behind_our_back_is_seen(subject: Subject, engine: Engine) 
         assert subject.state("watched") == "absent"
         with pytest.raises(EnvupError, match="does not exist"):
             subject.provider.start(instance, spec)
+
+
+def test_a_machine_that_somebody_renamed_is_worked_with_and_gets_its_name_back(
+    subject: Subject, engine: Engine
+) -> None:
+    spec = subject.spec("renamed")
+    with subject.running(spec) as instance:
+        called, other = containers.name(instance.labels), f"other-{ENVIRONMENT}"
+        engine.call("POST", f"/containers/{called}/rename", query={"name": other})
+        provider: Any = subject.again()
+        (found,) = provider.observe(ENVIRONMENT)
+        assert (found.id, found.state) == (instance.id, "running")
+        host = provider.command(found, Command(("true",)))
+        assert subprocess.run(host.argv, env={**os.environ, **host.environment}).returncode == 0
+        provider.suspend(found)
+        provider.resume(found)
+        provider.resize(found, replace(spec, resources=Resources(memory=64 * MIB)))
+        provider.stop(found, grace=0)
+        assert engine.call("GET", f"/containers/{other}/json")["State"]["Running"] is False
+        provider.start(found, spec)
+        assert inspected(engine, "renamed")["State"]["Running"]
+        assert subject.shell(found, "echo here") == "here"
+
+
+def test_the_network_goes_with_a_last_machine_that_was_renamed(subject: Subject, engine: Engine) -> None:
+    with subject.running(subject.spec("one", peers=("two",))) as instance:
+        called = containers.name(instance.labels)
+        engine.call("POST", f"/containers/{called}/rename", query={"name": f"other-{ENVIRONMENT}"})
+    assert subject.state("one") == "absent"
+    assert networks(engine) == []
 
 
 def test_an_engine_that_goes_away_is_an_error_and_the_next_command_goes_on(
