@@ -11,7 +11,6 @@ from pathlib import Path
 
 from envup.image import Image
 
-
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """Debian's names of what uname(2) calls a machine."""
 
