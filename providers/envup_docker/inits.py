@@ -38,3 +38,12 @@ while :; do
     wait $!
 done
 """
+
+SHARED = """\
+trap 'exit 0' TERM
+while :; do
+    sleep 2147483647 &
+    wait $!
+done
+"""
+"""For a machine that sees processes which are not its own and must not end those: the engine ends its own with it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from envup.provider import MachineSpec
 from envup.value import replace
-from envup_docker.inits import SCRIPT
+from envup_docker.inits import SCRIPT, SHARED
 
 NAME = "docker"
 NETWORK = "envup-{environment}"
@@ -68,7 +68,7 @@ def container(spec: MachineSpec, environment: str) -> dict[str, Any]:
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": _host(spec, given, joined),
         "ExposedPorts": {f"{port.machine_port}/{port.protocol}": {} for port in spec.ports},
-        **_command(given.get("command", "init")),
+        **_command(given.get("command", "init"), SHARED if "pid" in given else SCRIPT),
     }
     if joined not in OWN_NETWORK_MODES:
         body["NetworkingConfig"] = {"EndpointsConfig": {joined: {"Aliases": aliases(spec)}}}
@@ -99,11 +99,11 @@ def amount(text: str | int) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _command(wanted: str | list[str]) -> dict[str, Any]:
+def _command(wanted: str | list[str], init: str) -> dict[str, Any]:
     if wanted == "image":
         return {}
     if wanted == "init":
-        entry = ["/bin/sh", "-c", SCRIPT, "init"]
+        entry = ["/bin/sh", "-c", init, "init"]
         first = {"Entrypoint": entry, "Cmd": [], "User": "0:0", "WorkingDir": "/", "StopSignal": "SIGTERM"}
         return {**first, "Tty": True}  # Without it there is no /dev/console.
     return {"Entrypoint": list(wanted), "Cmd": []}

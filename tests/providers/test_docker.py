@@ -239,6 +239,19 @@ def test_a_first_program_that_ends_is_told_with_what_it_said(subject: Subject) -
     assert "no luck" in caught.value.details
 
 
+def test_a_machine_among_the_processes_of_another_ends_its_own_alone(subject: Subject, engine: Engine) -> None:
+    with subject.running(subject.spec("other")) as other:
+        subject.shell(other, "sleep 4811 >/dev/null 2>&1 &")
+        whose = inspected(engine, "other")["Id"]
+        with subject.running(subject.spec("among", options={"pid": f"container:{whose}"})) as instance:
+            subject.shell(instance, "sleep 4812 >/dev/null 2>&1 &")
+            seen = "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"
+            assert {"4811", "4812"} <= set(subject.shell(instance, seen).split())
+            subject.provider.stop(instance, grace=20)
+            left = subject.shell(other, seen).split()
+            assert ("4811" in left, "4812" in left) == (True, False)
+
+
 def test_nameless_volumes_live_as_long_as_the_machine(subject: Subject, engine: Engine, small: Image) -> None:
     spec = subject.spec("volumes")
     with subject.running(with_image(spec, small), image=small) as instance:

@@ -31,6 +31,12 @@ def test_the_small_init_runs_as_root_whatever_the_image_says() -> None:
     assert (body["User"], body["WorkingDir"], body["Tty"]) == ("0:0", "/", True)
 
 
+@pytest.mark.parametrize("whose", ["host", "container:other"])
+def test_an_init_that_sees_processes_of_others_ends_none(whose: str) -> None:
+    assert "kill" not in container(options={"pid": whose})["Entrypoint"][2]
+    assert "kill" in container()["Entrypoint"][2]
+
+
 def test_the_images_own_command_is_left_to_the_image() -> None:
     assert not {"Entrypoint", "Cmd", "User", "WorkingDir", "Tty"} & container(options={"command": "image"}).keys()
     assert container(options={"command": ["a", "b"]})["Entrypoint"] == ["a", "b"]
