@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from envup.errors import EnvupError
-from envup.provider import ImageForms, Instance, Mount, Resources
+from envup.provider import ImageForms, Instance, Mount, Port, Resources
 from envup.testing.subject import ENVIRONMENT, Subject, mode
 from envup.value import replace
 
@@ -220,6 +220,7 @@ def test_each_refusal_begins_with_its_key(subject: Subject) -> None:
         hostname="h" * 65,
         environment={"ZERO": "\0"},
         resources=Resources(disk=1),
+        ports=(Port(80, 8080), Port(53, 5353, "127.0.0.1", "udp")),
         mounts=(Mount(subject.base / "missing", "/data"),),
     )
     reasons = subject.provider.check(spec)

@@ -84,11 +84,11 @@ class NspawnProvider(NamespaceProvider, Console):
 
 def _refused(spec: MachineSpec) -> Iterator[str]:
     if spec.image.source in ("host", "disk"):
-        yield f"image: nspawn makes no machine of the image {spec.image.source}; use provider chroot or kvm"
+        yield f"image: nspawn makes no machine of the image {spec.image.source}"
     if spec.resources.disk is not None:
-        yield "resources.disk: nspawn does not limit it; use provider chroot or lxc"
+        yield "resources.disk: nspawn does not limit it"
     if any(port.address or port.host_port != port.machine_port for port in spec.ports):
-        yield "ports: nspawn shares the host's network, so ports cannot be remapped; use provider docker or lxc"
+        yield "ports: nspawn shares the host's network, so ports cannot be remapped"
 
 
 def _command_line(spec: MachineSpec) -> list[str]:
