@@ -42,7 +42,7 @@ def text(spec: MachineSpec, ids: tuple[str, str], network: Sequence[str], group:
     return "\n".join([*lines, ""])
 
 
-_GROUPS = {"container": "", "monitor": ".monitor", "monitor.pivot": ".pivot"}
+_GROUPS = {"container": "/lxc", "monitor": ".monitor", "monitor.pivot": ".pivot"}
 
 
 def _idmap(kind: str, maps: str) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The control groups that LXC makes for a machine, `envup/NAME` in each hierarchy, and the freezer among them.
 
-The machine itself is in `envup/NAME/ns`; limits are set one above, where it cannot change them. Those of the monitor
-are `envup/NAME.monitor` and `.pivot`. LXC makes them for root alone.
+The machine itself is in `envup/NAME/lxc/ns`; limits are set at the top, where it cannot change them. LXC makes `lxc`
+anew when a machine restarts itself, and leaves what is above. Those of the monitor are `envup/NAME.monitor` and
+`.pivot`. LXC makes them for root alone.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.

@@ -6,15 +6,18 @@ descriptor and lies on no disk.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH110, PTH113
+# ruff: noqa: PTH110, PTH113, PTH123
 
 from __future__ import annotations
 
 import os
 import struct
 
-NOTIFY = "/run/host/notify"
-"""Where systemd says in a machine that it has booted, see sd_notify(3)."""
+_NOTIFY = "/run/host/notify"
+"""Where systemd says in a machine that it has booted, see sd_notify(3). It leaves a /run that is there, with what is
+mounted below it (systemd.io/CONTAINER_INTERFACE)."""
+_UNMANAGED = "[Match]\nName=eth0\n[Link]\nUnmanaged=yes\n"
+"""For systemd-networkd: the interface has its address already."""
 
 _PATH = "/sbin/init"
 _X86_64 = bytes.fromhex(
@@ -78,13 +81,21 @@ def _has_scripts() -> bool:
     return any(os.path.exists(path) for path in ("/etc/init.d/rcS", "/sbin/openrc"))
 
 
-def options(init: Init) -> list[str]:
-    """What LXC must know of it, as `KEY=VALUE`."""
+def options(init: Init, place: str) -> list[str]:
+    """What LXC must know of it, as `KEY=VALUE`. What it mounts for it lies in the directory `place`."""
     if init.kind == "small":
         return [f"lxc.init.cmd=/proc/self/fd/{_open_small()}"]
-    if init.kind == "systemd":
-        return [f"lxc.init.cmd={init.path}", f"lxc.environment=NOTIFY_SOCKET={NOTIFY}"]
-    return [f"lxc.init.cmd={init.path}"]
+    if init.kind == "own":
+        return [f"lxc.init.cmd={init.path}"]
+    with open(f"{place}/network", "w", encoding="utf-8") as file:
+        file.write(_UNMANAGED)
+    binds = {"notify": _NOTIFY, "network": "/run/systemd/network/05-envup.network"}
+    return [
+        f"lxc.init.cmd={init.path}",
+        f"lxc.environment=NOTIFY_SOCKET={_NOTIFY}",
+        "lxc.mount.entry=tmpfs run tmpfs nosuid,nodev,mode=755,create=dir 0 0",  # anew each time that it reboots
+        *(f"lxc.mount.entry={place}/{name} {to[1:]} none bind,create=file 0 0" for name, to in binds.items()),
+    ]
 
 
 def architecture() -> str:

@@ -15,7 +15,7 @@ import marshal
 import os
 import sys
 
-from envup.namespaces import syscalls
+from envup.namespaces import declared, syscalls
 from envup.namespaces.declared import MountError
 from envup.namespaces.signals import signal
 from envup_lxc import inits, rootfs
@@ -62,15 +62,16 @@ def _prepare(config: dict[str, Any]) -> list[str]:
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     _show_system(config)
-    root = rootfs.Rootfs(config)
+    root, notify = rootfs.Rootfs(config), syscalls.clone_tree("notify")
     syscalls.mount("tmpfs", PRIVATE, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=1m")
+    declared.attach(notify, f"{PRIVATE}/notify", is_directory=False)
     root.make(PRIVATE)
     init = root.furnish()
     os.makedirs(f"{PRIVATE}/lxc{PRIVATE}")
     os.symlink("/proc/self/cwd/states", f"{PRIVATE}/lxc{PRIVATE}/monitor-fifo")  # which lxc_monitor.c writes to
     os.write(REPORT, f"{init.kind} {init.passed_over}".encode())
     os.close(REPORT)
-    return [argument for option in inits.options(init) for argument in ("-s", option)]
+    return [argument for option in inits.options(init, PRIVATE) for argument in ("-s", option)]
 
 
 def _show_system(config: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from envup import namespaces
 from envup.errors import EnvupError
 from envup.events import Emit, Event
-from envup.namespaces import confinement, limits, programs, records, subids
+from envup.namespaces import cgroups, confinement, limits, programs, records, subids
 from envup.namespaces.variables import packed
 from envup.provider import MachineSpec, ProviderContext
 from envup_lxc import addresses, config, groups, launch, network, resolver, seeing, settings
@@ -107,6 +107,8 @@ def _limit(machine: Machine, record: dict[str, Any]) -> None:
     record["cgroups"] = groups.joined(machine.group, rootless=machine.rootless)
     record["freezer"] = groups.freezer(record["cgroups"])
     mine = limits.change(record, machine.group, machine.spec.resources, rootless=machine.rootless)
+    if machine.rootless:
+        cgroups.attach(mine, [record["monitor"]])  # of which each PID 1 is a child, when the machine restarts itself
     limits.move(record, mine if machine.rootless else mine[len(record["cgroups"]) :])
     record["cgroups"] = mine
 

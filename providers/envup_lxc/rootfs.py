@@ -7,7 +7,7 @@ ordinary user's machine has the ids of the keeper's user namespace, which are th
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH102, PTH103, PTH109, PTH123
+# ruff: noqa: PTH102, PTH109
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_UNMANAGED = "[Match]\nName=eth0\n[Link]\nUnmanaged=yes\n"
-
 
 class Rootfs:
     """The root of one machine. Made while the host's files are in sight; the working directory is the machine's."""
@@ -33,7 +31,6 @@ class Rootfs:
         self._declared = [
             Declared(source, target, read_only=only, users=self._users) for source, target, only in config["mounts"]
         ]
-        self._notify = syscalls.clone_tree("notify")
         self._root = ""
 
     def make(self, place: str) -> None:
@@ -90,20 +87,6 @@ class Rootfs:
         config = self._config
         init = inits.find(config["init"], rootless=config["rootless"])
         guestfiles.write(config["hostname"], config["addresses"], config["resolver"], first=config["first"])
-        if init.kind == "systemd":
-            self._prepare_run(*config["owner"])
         for mount in self._declared:
             mount.attach()
         return init
-
-    def _prepare_run(self, uid: int, gid: int) -> None:
-        """The /run of systemd, after systemd.io/CONTAINER_INTERFACE: it leaves one that is there, with what is mounted
-        below it."""
-        declared.make("/run", is_directory=True)
-        syscalls.mount(
-            "tmpfs", "/run", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, f"mode=755,uid={uid},gid={gid}"
-        )
-        declared.attach(self._notify, inits.NOTIFY, is_directory=False)
-        os.makedirs("/run/systemd/network")
-        with open("/run/systemd/network/05-envup.network", "w", encoding="utf-8") as file:
-            file.write(_UNMANAGED)

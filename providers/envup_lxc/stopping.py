@@ -17,6 +17,8 @@ from envup_lxc import groups, ways
 
 _HALT = signal.SIGRTMIN + 3
 """Asks systemd to shut down (systemd(1), Signals)."""
+_MISSING = 127
+"""Exit code of a program that is not there."""
 _CLEANING = 30.0
 """Seconds that LXC has to remove what it made for a machine that has ended."""
 
@@ -43,14 +45,15 @@ def _end(run: Mapping[str, Any], grace: float) -> None:
         ending.ask(ways.way(run), grace)
         grace = 0
     elif grace > 0 and run["init"] == "own":
-        _run(namespaces.enter(ways.way(run), Command(("poweroff",))), grace)
+        if _run(namespaces.enter(ways.way(run), Command(("poweroff",))), grace) == _MISSING:
+            request = signal.SIGTERM
     else:
         request = _HALT
     ending.end(run, grace, request=request)
 
 
-def _run(command: HostCommand, seconds: float) -> None:
-    """Run it to its end or for so long. What it says is of no use: who does not follow is killed."""
+def _run(command: HostCommand, seconds: float) -> int:
+    """Run it to its end or for so long; its exit code. What it says is of no use: who does not follow is killed."""
     import subprocess
 
     environment = {**os.environ, **command.environment}
@@ -59,6 +62,7 @@ def _run(command: HostCommand, seconds: float) -> None:
         with _opened(process.pid) as running:
             select.select([] if running is None else [running], [], [], seconds)
         process.kill()
+    return process.returncode
 
 
 @contextlib.contextmanager
