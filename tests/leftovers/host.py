@@ -13,9 +13,8 @@ from typing import Any
 from leftovers import engine
 
 _BRIDGE = re.compile(r"br-[0-9a-f]{12}\b")
-_ADDRESS = re.compile(r"\b\d+\.\d+\.\d+\.\d+\b(?!/)|\b\d+\.\d+\.\d+\.\d+(?=/32)")
-_SHARED = ("docker0", "lxcbr0")
-"""Bridges of the host that are there for everybody."""
+_ADDRESS = re.compile(r"\b(?:172|192\.168)(?:\.\d+)+\b(?:(?!/)|(?=/32))")
+"""Of a machine, in the ranges that the Docker engine takes its networks from."""
 
 
 class Before:
@@ -92,25 +91,28 @@ def interfaces(before: Before, home: Path, directory: Path, environment: str) ->
 def _of_machines(veths: dict[str, Any], living: list[str]) -> set[str]:
     if not veths:
         return set()
-    listed = json.loads(_output("lsns", "--json", "--type", "net", "--output", "netnsid,pid"))["namespaces"]
-    users = {str(one["netnsid"]): int(one["pid"]) for one in listed}
+    users = _network_users()
     ours = {int(line.partition(":")[0]) for line in living}
     found = {name: users.get(str(link.get("link_netnsid"))) for name, link in veths.items()}
     return {name for name, user in found.items() if user is None or user in ours}
 
 
+def _network_users() -> dict[str, int]:
+    """A process of each network that has a number in the host's; lsns(8) fails where one ends while it looks."""
+    line = ("lsns", "--json", "--type", "net", "--output", "netnsid,pid")
+    tries = (subprocess.run(line, capture_output=True, text=True) for _ in range(50))
+    told = next(done.stdout for done in tries if done.returncode == 0)
+    return {str(one["netnsid"]): int(one["pid"]) for one in json.loads(told)["namespaces"]}
+
+
 def rules(before: Before, environment: str) -> list[str]:
-    """New rules of the packet filter that others do not account for."""
-    new = _rules() - before.rules
-    if not new:
-        return []
-    known = engine.others(environment)
-    return sorted(rule for rule in new if not _is_of_others(rule, known))
-
-
-def _is_of_others(rule: str, known: set[str]) -> bool:
-    named = {*_BRIDGE.findall(rule), *_ADDRESS.findall(rule)}
-    return bool(named & known) or (not named and any(bridge in rule for bridge in _SHARED))
+    """New rules of the packet filter that name the environment, or a bridge or an address of the engine that others do
+    not account for."""
+    new = {rule: {*_BRIDGE.findall(rule), *_ADDRESS.findall(rule)} for rule in _rules() - before.rules}
+    named = {rule: names for rule, names in new.items() if names}
+    known = engine.others(environment) if named else set()
+    strange = [rule for rule, names in named.items() if not names & known]
+    return sorted({*strange, *(rule for rule in new if environment and environment in rule)})
 
 
 def namespaces(before: Before, home: Path, environment: str) -> list[str]:
