@@ -1,7 +1,7 @@
 # One command each. `scripts/setup dev` makes the virtual environment that they use.
 
 bin = $(or $(ENVUP_VENV),.venv)/bin
-code = core/envup providers provisioners tests benchmarks
+code = core/envup providers provisioners tests benchmarks examples
 
 .PHONY: setup format lint types test bench ci
 
@@ -18,6 +18,7 @@ lint:
 
 types:
 	$(bin)/mypy
+	MYPYPATH=core:examples/providers/envup-nspawn $(bin)/mypy --package envup_nspawn
 
 test:
 	scripts/test
