@@ -13,7 +13,7 @@ from typing import Any
 from leftovers import engine
 
 _BRIDGE = re.compile(r"br-[0-9a-f]{12}\b")
-_ADDRESS = re.compile(r"\b(?:172|192\.168)(?:\.\d+)+\b(?:(?!/)|(?=/32))")
+_ADDRESS = re.compile(r"\b(?:172\.\d+|192\.168)\.\d+\.\d+\b(?:(?!/)|(?=/32))")
 """Of a machine, in the ranges that the Docker engine takes its networks from."""
 
 
