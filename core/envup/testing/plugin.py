@@ -6,8 +6,8 @@ A behaviour is a test function of the kit. It is held when every one of its case
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 import pytest
@@ -50,12 +50,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     not_held = {_behaviour(one) for name, one in cases if name != "passed"}
     held = {_behaviour(one) for name, one in cases if name == "passed"} - not_held
-    left_out = {(_reason(one, provider), _behaviour(one)) for name, one in cases if name == "skipped"}
+    left_out = {_behaviour(one): _reason(one, provider) for name, one in cases if name == "skipped"}
     terminalreporter.section(f"envup conformance: {provider}, {'root' if os.geteuid() == 0 else 'rootless'}")
-    total = len({behaviour for _reason, behaviour in left_out})
-    terminalreporter.write_line(f"{len(held)} behaviours held, {total} left out")
-    for reason, count in sorted(Counter(reason for reason, _behaviour in left_out).items()):
-        terminalreporter.write_line(f"lacks {reason} ({count})")
+    terminalreporter.write_line(f"{len(held)} behaviours held, {len(left_out)} left out")
+    for reasons in _alike(left_out.values()):
+        terminalreporter.write_line(f"lacks {reasons[0]} ({len(reasons)})")
+
+
+def _alike(reasons: Iterable[str]) -> Iterable[list[str]]:
+    """Those that differ in numbers only, such as those of ports, together."""
+    found: dict[str, list[str]] = {}
+    for reason in sorted(reasons):
+        found.setdefault(re.sub(r"\d+", "", reason), []).append(reason)
+    return found.values()
 
 
 def _behaviour(report: pytest.TestReport) -> str:
