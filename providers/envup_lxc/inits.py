@@ -54,17 +54,17 @@ class NoInit(Exception):
     """The machine should start with the image's init, and cannot; the text says why."""
 
 
-def find(wanted: str, *, rootless: bool) -> Init:
+def find(wanted: str, *, has_groups: bool) -> Init:
     """The init that a machine starts with; run with its root as root directory. `wanted` is `auto`, `image` or
-    `small`. Errors: `NoInit`."""
+    `small`; `has_groups` whether it may make control groups. Errors: `NoInit`."""
     target = os.path.realpath(_PATH)
     name = target.rpartition("/")[2]
     if wanted == "small":
         return Init("small")
     if not os.path.isfile(target) or not os.access(target, os.X_OK):
         return _instead(wanted, "", f"the image has no {_PATH} that can be executed")
-    if name == "systemd" and rootless:
-        return _instead(wanted, "systemd", "systemd needs control groups of its own, and thus root")
+    if name == "systemd" and not has_groups:
+        return _instead(wanted, "systemd", "systemd needs control groups of its own, which are not delegated to you")
     if name == "busybox" and wanted == "auto" and not _has_scripts():
         return Init("small")
     return Init("systemd" if name == "systemd" else "own", _PATH)

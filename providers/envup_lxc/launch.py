@@ -7,7 +7,7 @@ Descriptor 3 is told what PID 1 is going to be, and what of the image it stands 
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH103, PTH211
+# ruff: noqa: PTH103, PTH123, PTH211
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ def _end_with(keeper: int) -> None:
 def _prepare(config: dict[str, Any]) -> list[str]:
     """Make what LXC needs; further arguments for it."""
     os.chdir(config["machine"])
+    if config["group"]:
+        _join(f"{config['group']}/lxc")
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     _show_system(config)
@@ -72,6 +74,14 @@ def _prepare(config: dict[str, Any]) -> list[str]:
     os.write(REPORT, f"{init.kind} {init.passed_over}".encode())
     os.close(REPORT)
     return [argument for option in inits.options(init, PRIVATE) for argument in ("-s", option)]
+
+
+def _join(group: str) -> None:
+    """Live in a control group, which is delegated to this user, as LXC and what becomes of the machine will: where it
+    restarts itself as well, and with an init that makes groups below."""
+    os.makedirs(group, exist_ok=True)
+    with open(f"{group}/cgroup.procs", "w", encoding="ascii") as processes:
+        processes.write("0")
 
 
 def _show_system(config: dict[str, Any]) -> None:

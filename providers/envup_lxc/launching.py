@@ -17,7 +17,7 @@ from typing import Any
 from envup import namespaces
 from envup.errors import EnvupError
 from envup.events import Emit, Event
-from envup.namespaces import cgroups, confinement, limits, programs, records, subids
+from envup.namespaces import confinement, limits, programs, records, subids
 from envup.namespaces.variables import packed
 from envup.provider import MachineSpec, ProviderContext
 from envup_lxc import addresses, config, groups, launch, network, resolver, seeing, settings
@@ -74,7 +74,7 @@ def _wait(machine: Machine, launched: Launched, signs: Signs, record: dict[str, 
     signs.watch(launched.pid)
     record["init"], passed_over = signs.init()
     if passed_over:
-        text = f"the image's {passed_over} cannot run in an ordinary user's machine; a small init stands in for it"
+        text = f"the image's {passed_over} needs control groups, and none is delegated to you; a small init stands in"
         emit(Event("warning", machine=machine.spec.name, text=text))
     signs.running()
     record |= _first_process(launched.pid)
@@ -107,9 +107,7 @@ def _limit(machine: Machine, record: dict[str, Any]) -> None:
     record["cgroups"] = groups.joined(machine.group, rootless=machine.rootless)
     record["freezer"] = groups.freezer(record["cgroups"])
     mine = limits.change(record, machine.group, machine.spec.resources, rootless=machine.rootless)
-    if machine.rootless:
-        cgroups.attach(mine, [record["monitor"]])  # of which each PID 1 is a child, when the machine restarts itself
-    limits.move(record, mine if machine.rootless else mine[len(record["cgroups"]) :])
+    limits.move(record, mine[len(record["cgroups"]) :])
     record["cgroups"] = mine
 
 
@@ -168,6 +166,7 @@ def _told(machine: Machine, place: Place, shifted: tuple[str, str] | None) -> di
         "resolver": resolver.text(place.network),
         "own_network": place.network.kind == "private",
         "rootless": machine.rootless,
+        "group": next(iter(groups.joined(machine.group, rootless=True)), "") if machine.rootless else "",
         "program": _lxc_start(),
         "line": ["lxc-start", "-F", "-P", "/run", "-n", machine.directory.name, "-f", "config"],
     }

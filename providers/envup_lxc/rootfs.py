@@ -85,7 +85,7 @@ class Rootfs:
 
     def _furnish(self) -> inits.Init:
         config = self._config
-        init = inits.find(config["init"], rootless=config["rootless"])
+        init = inits.find(config["init"], has_groups=not config["rootless"] or bool(config["group"]))
         guestfiles.write(config["hostname"], config["addresses"], config["resolver"], first=config["first"])
         for mount in self._declared:
             mount.attach()
