@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ from envup.value import replace
 
 FORMAT = "1"
 """Value of the label `envup.format`."""
+VARIABLES = "envup.variables"
+"""The label with the variables of the machine's image. It stays with the machine whatever becomes of the image, which
+may be removed from the store or stand there under the digest of another with other variables."""
 
 
 class Actions:
@@ -89,13 +93,14 @@ class Actions:
             "envup.spec": specs.digest(summary),
             "envup.image": image.digest,
             "envup.format": FORMAT,
+            VARIABLES: json.dumps(dict(image.environment)),
         }
         if self._seen(provider, spec.name):
             raise EnvupError(
                 f"machine '{spec.name}' appeared meanwhile", hint="look at `env status`; then `env up` again"
             )
         try:
-            instance = provider.create(_with_variables(spec, image), image, labels)
+            instance = provider.create(_with_variables(spec, labels), image, labels)
         except EnvupError as error:
             self._undo(provider, spec.name, error)
             raise
@@ -118,8 +123,8 @@ class Actions:
 
     def _start(self, action: Action) -> None:
         provider, instance = self._providers(action.provider), self._instances[action.machine]
-        image = self._images.get(instance.labels.get("envup.image", ""))
-        self._remember(action, provider.start(instance, _with_variables(self._spec(action), image)))
+        spec = _with_variables(self._spec(action), instance.labels)
+        self._remember(action, provider.start(instance, spec))
 
     def _stop(self, action: Action) -> None:
         self._providers(action.provider).stop(self._instances[action.machine], grace=self._grace)
@@ -253,8 +258,6 @@ def obtain(
     return store.ensure(spec.image, emit, action=action, machine=spec.name, refresh=refresh)
 
 
-def _with_variables(spec: MachineSpec, image: Image | None) -> MachineSpec:
-    """The declaration with the variables of its image, over which its own win."""
-    if image is None or not image.environment:
-        return spec
-    return replace(spec, environment={**image.environment, **spec.environment})
+def _with_variables(spec: MachineSpec, labels: Mapping[str, str]) -> MachineSpec:
+    """The declaration of a machine with these labels with the variables of its image, over which its own win."""
+    return replace(spec, environment={**json.loads(labels[VARIABLES]), **spec.environment})

@@ -56,8 +56,9 @@ class Instance(Value):
     """One incarnation of a machine in a backend, as `observe` sees it.
 
     `id` differs between two incarnations. `labels` are those given to `create`: `envup.environment`, `envup.machine`,
-    `envup.project`, `envup.spec`, `envup.image`, `envup.format`. `reason` says why a `broken` one is. `volatile`:
-    what the machine has written is lost when it stops. `addresses` are the machine's own, as seen from the host."""
+    `envup.project`, `envup.spec`, `envup.image`, `envup.variables`, `envup.format`. `reason` says why a `broken` one is.
+    `volatile`: what the machine has written is lost when it stops. `addresses` are the machine's own, as seen from the
+    host."""
 
     id: str
     state: str
@@ -149,13 +150,16 @@ class Provider(ABC):
 
     @abstractmethod
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
-        """Make an instance in state `created`. Legal when none with these labels' environment and machine exists; one
-        that does is an error. On failure or a crash, whatever remains is found by `observe` or removed by `destroy`."""
+        """Make an instance in state `created`. `spec.environment` holds the variables that the image declares, those of
+        the Envfile above them, as it does for `start`. Legal when none with these labels' environment and machine
+        exists; one that does is an error. On failure or a crash, whatever remains is found by `observe` or removed by
+        `destroy`."""
 
     @abstractmethod
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
         """Start it as `spec` says now (mounts, ports, environment, limits), and return when a program can run in it.
-        Legal in `created` and `stopped`; does nothing in `running`. A volatile instance comes back with a new id."""
+        `spec.environment` holds the variables of the image that it was made from, as for `create`. Legal in `created`
+        and `stopped`; does nothing in `running`. A volatile instance comes back with a new id."""
 
     @abstractmethod
     def stop(self, instance: Instance, *, grace: float = 10.0) -> None:

@@ -65,14 +65,13 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
 
         with telling(f"cannot create machine '{spec.name}'"):
             known = images.ensure(self._engine, self.context.runtime, image)
-            own = spec if image.archive else settings.beside(spec, image.environment)
             try:
-                return containers.create(self._engine, own, known, labels)
+                return containers.create(self._engine, spec, known, labels)
             except EngineError as error:
                 if "network not found" not in error.message:
                     raise
                 networks.make(self._engine, labels["envup.environment"])  # Podman wants it before.
-                return containers.create(self._engine, own, known, labels)
+                return containers.create(self._engine, spec, known, labels)
 
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
         """See `Provider`."""
@@ -80,7 +79,7 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
 
         with telling(f"cannot start machine '{spec.name}'"):
             called, found = containers.name(instance.labels), containers.inspect(self._engine, instance.labels)
-            if found["State"]["Running"] and not remaking.fits(self._engine, spec, found):
+            if found["State"]["Running"] and not remaking.fits(spec, found):
                 ending.stop(self._engine, called, 0)  # Somebody who died had asked for it, as it was declared then.
                 found = containers.look(self._engine, called)
             if not found["State"]["Running"]:

@@ -26,20 +26,17 @@ _OF_THE_IMAGE = {"Entrypoint": [], "Cmd": [], "User": "", "WorkingDir": "", "Sto
 
 def fit(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> None:
     """Give the stopped container `found` the limits of `spec`, or make it again. Errors: `EngineError`."""
-    if not fits(engine, spec, found):
+    if not fits(spec, found):
         _remake(engine, spec, found)
     elif limits.of(found["HostConfig"]) != limits.declared(spec.resources):
         update(engine, spec, found["Id"])
 
 
-def fits(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> bool:
-    """Whether a container was made as `spec` says now, its limits apart. Errors: `EngineError`."""
+def fits(spec: MachineSpec, found: Mapping[str, Any]) -> bool:
+    """Whether a container was made as `spec` says now, its limits apart."""
     labels = found["Config"]["Labels"]
-    known, environment = labels.get(CONFIG), labels["envup.environment"]
-    if settings.digest(settings.container(spec, environment)) == known:
-        return True
-    declared = settings.beside(spec, variables(_base(engine, found)))
-    return bool(settings.digest(settings.container(declared, environment)) == known)
+    body = settings.container(spec, labels["envup.environment"])
+    return bool(settings.digest(body) == labels.get(CONFIG))
 
 
 def _base(engine: Engine, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,14 +46,9 @@ def _base(engine: Engine, found: Mapping[str, Any]) -> dict[str, Any]:
     return {**config, "Id": image}
 
 
-def variables(config: Mapping[str, Any]) -> dict[str, str]:
-    """Those of an image or a container."""
-    return dict(line.partition("=")[::2] for line in config.get("Env") or ())
-
-
 def _remake(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> None:
     labels, base = found["Config"]["Labels"], _base(engine, found)
-    body = settings.container(settings.beside(spec, variables(base)), labels["envup.environment"])
+    body = settings.container(spec, labels["envup.environment"])
     plain, following = name(labels), f"{name(labels)}{NEXT}"
     volumes = _nameless(found)
     own = {
@@ -67,7 +59,7 @@ def _remake(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> None
     whole = {
         **{key: base.get(key) or nothing for key, nothing in _OF_THE_IMAGE.items()},
         **body,
-        "Env": _variables(body, variables(base), variables(found["Config"])),
+        "Env": [*body["Env"], *sorted(_names(found["Config"]) - _names(base) - spec.environment.keys())],
         "HostConfig": {**body["HostConfig"], "Mounts": [*body["HostConfig"]["Mounts"], *volumes]},
     }
     kept = {label: value for label, value in labels.items() if label.startswith("envup.")}
@@ -82,11 +74,9 @@ def _remake(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> None
     remove_commits(engine, labels, but=image)
 
 
-def _variables(body: Mapping[str, Any], base: Mapping[str, str], before: Mapping[str, str]) -> list[str]:
-    """What is declared, what the image has beside it, and names alone: those that are to go."""
-    declared = {line.partition("=")[0] for line in body["Env"]}
-    of_image = [f"{key}={value}" for key, value in base.items() if key not in declared]
-    return [*body["Env"], *of_image, *(key for key in before if key not in declared and key not in base)]
+def _names(config: Mapping[str, Any]) -> set[str]:
+    """Those of an image's or a container's variables. A name without a value unsets one."""
+    return {line.partition("=")[0] for line in config.get("Env") or ()}
 
 
 def _nameless(found: Mapping[str, Any]) -> list[dict[str, Any]]:

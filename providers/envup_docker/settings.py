@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from envup.provider import MachineSpec
-from envup.value import replace
 from envup_docker.inits import SCRIPT, SHARED
 
 NAME = "docker"
@@ -73,12 +72,6 @@ def container(spec: MachineSpec, environment: str) -> dict[str, Any]:
     if joined not in OWN_NETWORK_MODES:
         body["NetworkingConfig"] = {"EndpointsConfig": {joined: {"Aliases": aliases(spec)}}}
     return body
-
-
-def beside(spec: MachineSpec, variables: Mapping[str, str]) -> MachineSpec:
-    """`spec` without those of its variables that an image declares with the same value."""
-    own = {name: value for name, value in spec.environment.items() if variables.get(name) != value}
-    return spec if len(own) == len(spec.environment) else replace(spec, environment=own)
 
 
 def aliases(spec: MachineSpec) -> list[str]:

@@ -17,7 +17,7 @@ from envup.provider import Check, Command, Console, HostCommand, Instance, Machi
 
 
 class Pretend(Provider, Suspend, Console):
-    """Keeps each machine's labels and state in a file of its data directory."""
+    """Keeps each machine's labels and state in a file of its data directory, its variables in another."""
 
     name = "pretend"
     isolation = "container"
@@ -28,6 +28,8 @@ class Pretend(Provider, Suspend, Console):
         return (Check("a good mood", ok, "" if ok else "it is gone", "" if ok else "wait for it"),)
 
     def observe(self, environment: str | None) -> Sequence[Instance]:
+        if (self.context.data / "silent").exists():
+            raise EnvupError("the shelf does not answer", hint="knock louder")
         found = [self._read(path) for path in sorted(self.context.data.glob("*.json"))]
         return [one for one in found if environment in (None, one.labels["envup.environment"])]
 
@@ -39,6 +41,7 @@ class Pretend(Provider, Suspend, Console):
         return self._write(Instance(secrets.token_hex(4), "created", dict(labels)))
 
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
+        self._variables(instance).write_text(json.dumps(dict(spec.environment)))
         return self._write(Instance(instance.id, "running", instance.labels))
 
     def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
@@ -46,11 +49,13 @@ class Pretend(Provider, Suspend, Console):
 
     def destroy(self, instance: Instance) -> None:
         self._path(instance).unlink(missing_ok=True)
+        self._variables(instance).unlink(missing_ok=True)
 
     def command(self, instance: Instance, command: Command) -> HostCommand:
         if command.user == "nobody-there":
             return HostCommand(("/no/such/way/in",))
-        return HostCommand(command.argv or ("/bin/sh",), dict(command.environment))
+        own = json.loads(self._variables(instance).read_text())
+        return HostCommand(command.argv or ("/bin/sh",), {**own, **command.environment})
 
     def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:
         subprocess.run(["tar", "--extract", "--directory", directory], stdin=archive, check=True)
@@ -71,6 +76,9 @@ class Pretend(Provider, Suspend, Console):
 
     def _path(self, instance: Instance) -> Path:
         return self.context.data / f"{instance.labels['envup.environment']}-{instance.machine}.json"
+
+    def _variables(self, instance: Instance) -> Path:
+        return self._path(instance).with_suffix(".variables")
 
     def _write(self, instance: Instance) -> Instance:
         document = {"id": instance.id, "state": instance.state, "labels": dict(instance.labels)}

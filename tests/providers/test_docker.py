@@ -78,7 +78,7 @@ def inspected(engine: Engine, name: str) -> Any:
 
 
 def with_image(spec: MachineSpec, image: Image) -> MachineSpec:
-    """The declaration as the core gives it when a machine is created."""
+    """The declaration as the core gives it, with the variables of the image."""
     return replace(spec, environment={**image.environment, **spec.environment})
 
 
@@ -177,7 +177,7 @@ def test_a_declaration_that_has_not_changed_keeps_the_container(subject: Subject
     spec = subject.spec("same", environment={"PATH": "/bin", "OWN": "1"})
     with subject.running(with_image(spec, small), image=small) as instance:
         before = inspected(engine, "same")["Id"]
-        restarted(subject, instance, spec)
+        restarted(subject, instance, with_image(spec, small))
         assert inspected(engine, "same")["Id"] == before
 
 
@@ -196,7 +196,7 @@ def test_variables_of_the_image_come_back_when_they_are_declared_no_more(subject
     spec = subject.spec("variables", environment={"FROM_IMAGE": "mine", "OWN": "1"})
     with subject.running(with_image(spec, small), image=small) as instance:
         assert subject.shell(instance, "echo $FROM_IMAGE $OWN") == "mine 1"
-        again = restarted(subject, instance, replace(spec, environment={}))
+        again = restarted(subject, instance, with_image(replace(spec, environment={}), small))
         assert subject.shell(again, "echo $FROM_IMAGE ${OWN-unset}") == "image unset"
 
 
@@ -212,11 +212,13 @@ def test_the_first_program_may_change(subject: Subject, engine: Engine, small: I
     spec = subject.spec("first")
     with subject.running(with_image(spec, small), image=small) as instance:
         assert subject.shell(instance, "grep Uid /proc/1/status").split()[1] == "0"
-        again = restarted(subject, instance, subject.spec("first", options={"command": "image"}))
+        again = restarted(subject, instance, with_image(subject.spec("first", options={"command": "image"}), small))
         config = inspected(engine, "first")["Config"]
         assert (config["User"], config["WorkingDir"], config["Entrypoint"]) == ("4321", "/srv", ["/bin/sh", "-c"])
         assert subject.shell(again, "grep Uid /proc/1/status").split()[1] == "4321"
-        third = restarted(subject, again, subject.spec("first", options={"command": ["/bin/sleep", "1000"]}))
+        third = restarted(
+            subject, again, with_image(subject.spec("first", options={"command": ["/bin/sleep", "1000"]}), small)
+        )
         assert subject.shell(third, "cat /proc/1/cmdline | tr '\\0' ' '") == "/bin/sleep 1000 "
 
 
@@ -257,7 +259,7 @@ def test_nameless_volumes_live_as_long_as_the_machine(subject: Subject, engine: 
     with subject.running(with_image(spec, small), image=small) as instance:
         subject.shell(instance, "echo precious > /data/note")
         for value in ("1", "2"):
-            instance = restarted(subject, instance, replace(spec, environment={"OTHER": value}))
+            instance = restarted(subject, instance, with_image(replace(spec, environment={"OTHER": value}), small))
             assert subject.shell(instance, "cat /data/note") == "precious"
         assert len(inspected(engine, "volumes")["Mounts"]) == 1
 
@@ -300,9 +302,9 @@ class Dying(Engine):
 def test_a_command_that_dies_while_a_machine_is_made_again_loses_nothing(
     subject: Subject, small: Image, changes: int, again: bool
 ) -> None:
-    spec = subject.spec("fragile", environment={"ROUND": "1"})
-    changed = replace(spec, environment={"ROUND": "2"})
-    with subject.running(with_image(spec, small), image=small) as instance:
+    spec = with_image(subject.spec("fragile", environment={"ROUND": "1"}), small)
+    changed = replace(spec, environment={**spec.environment, "ROUND": "2"})
+    with subject.running(spec, image=small) as instance:
         subject.shell(instance, "echo precious > /srv/note; echo volume > /data/note")
         subject.provider.stop(instance, grace=0)
         dying: Any = subject.again()
@@ -319,15 +321,15 @@ def test_a_command_that_dies_while_a_machine_is_made_again_loses_nothing(
 
 
 def test_a_machine_that_died_half_remade_is_destroyed_wholly(subject: Subject, small: Image) -> None:
-    spec = subject.spec("fragile", environment={"ROUND": "1"})
+    spec = with_image(subject.spec("fragile", environment={"ROUND": "1"}), small)
     for changes in range(6):
-        instance = subject.create(with_image(spec, small), image=small)
+        instance = subject.create(spec, image=small)
         subject.provider.start(instance, spec)
         subject.provider.stop(instance, grace=0)
         dying: Any = subject.again()
         dying._engine = Dying(endpoint.find(os.environ), changes)
         with contextlib.suppress(Died):
-            dying.start(instance, replace(spec, environment={"ROUND": "2"}))
+            dying.start(instance, replace(spec, environment={**spec.environment, "ROUND": "2"}))
         subject.provider.destroy(instance)
         assert subject.state("fragile") == "absent"
 

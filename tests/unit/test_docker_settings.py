@@ -126,11 +126,6 @@ def test_limits_of_a_container_are_recognised(resources: Resources) -> None:
     assert limits.of(limits.whole(resources)) == limits.declared(resources) == limits.of(limits.declared(resources))
 
 
-def test_variables_that_the_image_has_are_not_the_declarations() -> None:
-    declared = spec(environment={"PATH": "/bin", "A": "mine", "B": "own"})
-    assert settings.beside(declared, {"PATH": "/bin", "A": "image"}).environment == {"A": "mine", "B": "own"}
-
-
 def one(name: str, state: str, **labels: str) -> dict[str, Any]:
     own = {"envup.environment": "env", "envup.machine": "web", "envup.instance": "id", **labels}
     return {"Id": name, "Names": [f"/{name}"], "State": state, "Labels": own, "Ports": []}

@@ -1,4 +1,4 @@
-"""Images that a provider gets by itself, and variables that an image declares."""
+"""Images that a provider gets by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from factory import machine
 from local_provider import LocalProvider
 
-from envup.actions import _with_variables, obtain
+from envup.actions import obtain
 from envup.events import Emit, Event, silent
 from envup.image import Image
 from envup.model import ImageReference
@@ -49,10 +49,3 @@ def test_what_it_tells_meanwhile_bears_the_machine_and_the_action(tmp_path: Path
     image = obtain(owner, Store(), spec, events.append, action="web/image", refresh=True)  # type: ignore[arg-type]
     assert image.digest == "x-anew"
     assert [(event.machine, event.action, event.text) for event in events] == [("web", "web/image", "pulling")]
-
-
-def test_variables_of_the_image_are_the_machines_unless_it_declares_them() -> None:
-    image = Image("d", None, environment={"PATH": "/image/bin", "LANG": "C"})
-    spec = replace(machine(), environment={"LANG": "de_DE.UTF-8"})
-    assert dict(_with_variables(spec, image).environment) == {"PATH": "/image/bin", "LANG": "de_DE.UTF-8"}
-    assert _with_variables(spec, None) is spec

@@ -105,16 +105,6 @@ class Store:
                 return image
         raise EnvupError("the image was removed while it was fetched", hint="run the command again")
 
-    def get(self, digest: str) -> Image | None:
-        """The image of that digest, or None."""
-        if digest == HOST.digest:
-            return HOST
-        blob = self._blob(digest)
-        if not blob.is_file():
-            return None
-        known = [entry for _, entry in self._index.entries() if entry and entry.digest == digest]
-        return _image(known[0], blob) if known else Image(digest, blob)
-
     def list(self) -> tuple[StoredImage, ...]:
         """Every image in the store, the latest used first, those without a reference too."""
         return tuple(sorted(map(self._describe, self._blobs()), key=lambda image: -image.last_used))

@@ -80,6 +80,7 @@ class Subject:
             "envup.project": "/project",
             "envup.spec": "0",
             "envup.image": (image or self.image).digest,
+            "envup.variables": "{}",
             "envup.format": "1",
         }
 
