@@ -30,7 +30,7 @@ def ask(way: Way, seconds: float, *, spared: Collection[int] = ()) -> None:
 
     line = programs.program("leave", *way.arguments(), "--", *map(str, spared))
     null = subprocess.DEVNULL
-    with subprocess.Popen(line, stdin=null, stdout=null, stderr=null, cwd="/") as process:
+    with subprocess.Popen(line, stdin=null, stdout=null, stderr=null, env={}, cwd="/") as process:
         descriptor = os.pidfd_open(process.pid)
         try:
             if not _ended(descriptor, seconds):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from envup.namespaces import accounts, capabilities, confinement, joining, relay, syscalls, terminal
+from envup.namespaces import accounts, joining, relay, syscalls, terminal
 from envup.namespaces.signals import signal
 from envup.namespaces.variables import unpacked
 
@@ -77,20 +77,10 @@ class _Program:
             os.setsid()
             if self.pair is not None:
                 terminal.adopt(self.pair.slave)
-            self._confine()
+            self.way.confine(self.kept, self.host_proc)
         except OSError as error:
             return _complain(125, f"the machine cannot be entered: {error}")
         return self._become(mask, alive)
-
-    def _confine(self) -> None:
-        values = self.way.values
-        capabilities.limit_to(self.kept)
-        if persona := int(values["persona"]):
-            syscalls.personality(persona)
-        if label := values["label"]:
-            confinement.take_on(label, self.host_proc)
-        if values["no_new_privileges"] == "1":
-            syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 
     def _become(self, mask: set[int], alive: int) -> int:
         """Turn the child into the program."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from envup.namespaces import records, syscalls
+from envup.namespaces import capabilities, confinement, records, syscalls
 from envup.namespaces.variables import unpacked
 
 _KINDS = {
@@ -96,6 +96,18 @@ class Way:
             os.setresgid(0, 0, 0)
             os.setgroups([])
             os.setresuid(0, 0, 0)
+
+    def confine(self, kept: int, host_proc: int) -> None:
+        """Let what this process executes have no more power than programs of the machine: `kept` is what `capabilities`
+        gave, `host_proc` a descriptor of the host's /proc. Until then it keeps its own, so that none of them may look
+        into it. Errors: `OSError`."""
+        capabilities.limit_to(kept)
+        if persona := int(self.values["persona"]):
+            syscalls.personality(persona)
+        if label := self.values["label"]:
+            confinement.take_on(label, host_proc)
+        if self.values["no_new_privileges"] == "1":
+            syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 
 
 def _leaf(cgroup: str) -> str:

@@ -6,19 +6,25 @@ from __future__ import annotations
 import os
 import sys
 
-from envup.namespaces import everyone, joining
+from envup.namespaces import everyone, joining, syscalls
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0, also where the machine does not run; 1 with the reason on standard error."""
     way = joining.Way(arguments)
+    host_proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     try:
+        kept = way.capabilities()
         way.join(processes=True)
-    except joining.NotRunning:
+        # Programs of the machine see the child, and may ignore what it asks: it is closed to them from its first moment.
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        way.confine(kept, host_proc)
+    except (joining.NotRunning, FileNotFoundError, ProcessLookupError):
         return 0
     except OSError as error:
         sys.stderr.write(f"the machine cannot be entered: {error}\n")
         return 1
+    os.close(host_proc)
     child = os.fork()
     if child == 0:
         everyone.end(lambda: None, spared=[int(process) for process in way.rest])

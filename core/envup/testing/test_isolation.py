@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,24 @@ def test_variables_of_the_caller_are_seen_by_nobody_inside(subject: Subject) -> 
             assert "seen-by-nobody" not in subject.shell(instance, "cat /proc/[0-9]*/environ | tr '\\0' ' '")
     finally:
         del os.environ["OF_THE_CALLER"]
+
+
+def test_stop_shows_nothing_of_its_caller(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is asked to end looks at all that he can see."""
+    look = "cat /proc/[0-9]*/environ; ls -l /proc/[0-9]*/exe /proc/[0-9]*/fd; echo looked"
+    watcher = f"trap '{look}' TERM; echo ready; while :; do sleep 47141; done"
+    spec = subject.spec("watched")
+    with subject.running(spec) as instance:
+        subject.shell(instance, f'setsid -f sh -c "{watcher}" >/srv/seen 2>&1; until grep -q ready /srv/seen; do :; done')
+        monkeypatch.setenv("OF_THE_CALLER", "seen-by-nobody")
+        subject.provider.stop(instance, grace=2)
+        monkeypatch.delenv("OF_THE_CALLER")
+        instance = subject.provider.start(instance, spec)
+        seen = subject.shell(instance, "tr '\\0' ' ' < /srv/seen")
+    assert "looked" in seen
+    assert "seen-by-nobody" not in seen
+    assert sys.executable not in seen
+    assert os.path.realpath(sys.executable) not in seen
 
 
 def test_what_kills_everything_harms_its_machine_alone(subject: Subject) -> None:
