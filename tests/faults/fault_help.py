@@ -16,6 +16,9 @@ PROVIDERS = ("chroot", "docker", "lxc")
 
 EVERYWHERE = pytest.mark.parametrize("provider", PROVIDERS)
 
+NAMESPACED = pytest.mark.parametrize("provider", ["chroot", "lxc"])
+"""Providers that keep their machines in the home."""
+
 KILLS = int(os.environ.get("ENVUP_KILLS", "2"))
 """How often a test kills."""
 SEED = int(os.environ.get("ENVUP_SEED", "0")) or random.randrange(1, 1 << 30)
