@@ -147,7 +147,7 @@ def unlayered(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", tmp_path / "merged"], check=True)
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="to mount such a directory needs root")
+@pytest.mark.root
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize("kind", ["lxc", "chroot"])
 def test_a_machine_is_a_copy_of_its_image_where_no_overlay_can_be_had(

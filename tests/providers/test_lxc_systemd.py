@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lxc_images
 import pytest
+import systemd_image
 
 from envup.errors import EnvupError
 from envup.image import Image
 from envup.provider import Instance, MachineSpec, Resources
+from envup.testing.images import describe
 from envup.testing.subject import ENVIRONMENT, PATIENCE, Subject
 
 PROVIDER = "lxc"
-IS_ROOT = os.geteuid() == 0
 GOAL = 4.0
 """Seconds that a machine with systemd may take to start; half a second is what it takes on an idle host."""
 
@@ -42,7 +41,7 @@ while :; do sleep 1000 & wait $!; done
 @pytest.fixture(scope="module")
 def debian(subject: Subject) -> Iterator[Image]:
     """Debian with systemd."""
-    image = lxc_images.systemd()
+    image = describe(systemd_image.archive())
     yield image
     subject.provider.remove_form(image.digest)
 
@@ -67,7 +66,7 @@ def shown(subject: Subject, instance: Instance) -> str:
     return (directory / "console.log").read_text(errors="replace")
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="systemd needs control groups of its own")
+@pytest.mark.root
 def test_systemd_has_booted_when_the_machine_is_up_and_stops_in_order(subject: Subject, unpacked: Image) -> None:
     began = time.monotonic()
     with booted(subject, unpacked) as (instance, spec):
@@ -82,7 +81,7 @@ def test_systemd_has_booted_when_the_machine_is_up_and_stops_in_order(subject: S
         assert subject.shell(again, "cat /srv/farewell") == "bye"
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="systemd needs control groups of its own")
+@pytest.mark.root
 def test_a_machine_that_turns_itself_off_is_stopped_and_one_that_restarts_itself_goes_on(
     subject: Subject, unpacked: Image
 ) -> None:
@@ -108,7 +107,7 @@ def limit_of(instance: Instance) -> str:
     return file.read_text().strip()
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="systemd needs control groups of its own")
+@pytest.mark.root
 def test_a_boot_that_takes_too_long_is_an_error_and_the_next_start_works(subject: Subject, unpacked: Image) -> None:
     late = subject.spec("late", options={"boot_timeout": 0.01})
     instance = subject.create(late, image=unpacked)
@@ -126,21 +125,6 @@ def test_a_boot_that_takes_too_long_is_an_error_and_the_next_start_works(subject
 def test_a_small_init_stands_in_for_systemd_when_it_is_asked_for(subject: Subject, unpacked: Image) -> None:
     with booted(subject, unpacked, options={"init": "small"}) as (instance, _spec):
         assert subject.shell(instance, "cat /proc/1/comm; cat /proc/[0-9]*/comm | grep -c systemd || true") == "init\n0"
-
-
-@pytest.mark.skipif(IS_ROOT, reason="root's machines run systemd")
-def test_systemd_that_cannot_run_is_passed_over_with_a_warning_or_refused(subject: Subject, unpacked: Image) -> None:
-    with booted(subject, unpacked) as (instance, _spec):
-        assert subject.shell(instance, "cat /proc/1/comm") == "init"
-        assert "systemd needs control groups" in subject.events[-1].text
-    image = subject.spec("strict", options={"init": "image"})
-    instance = subject.create(image, image=unpacked)
-    try:
-        with pytest.raises(EnvupError) as raised:
-            subject.provider.start(instance, image)
-        assert "systemd needs control groups" in raised.value.details
-    finally:
-        subject.provider.destroy(instance)
 
 
 def test_another_init_of_the_image_is_run_asked_to_end_and_shown(subject: Subject) -> None:
