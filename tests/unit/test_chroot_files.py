@@ -107,9 +107,15 @@ def passwd(monkeypatch: pytest.MonkeyPatch) -> None:
             b"root:x:0:0::/root:/bin/bash",
             b"app:x:1000:1001:,,:/srv/app:",
             b"1000:x:7:7::/:/bin/sh",
+            b"none:x:4294967295:0::/:/bin/sh",
+            b"none-group:x:5:4294967295::/:/bin/sh",
+            b"member:x:6:6::/:/bin/sh",
             b"broken",
         ],
-        b"/etc/group": [b"root:x:0:", b"app:x:1001:", b"adm:x:4:syslog,app", b"web:x:33:app", b"bad:x:y:app"],
+        b"/etc/group": [
+            b"root:x:0:", b"app:x:1001:", b"adm:x:4:syslog,app", b"web:x:33:app", b"bad:x:y:app",
+            b"huge:x:4294967296:member",
+        ],  # fmt: skip
     }
     monkeypatch.setattr(accounts, "_lines", lambda file: files[file])
 
@@ -134,6 +140,18 @@ def test_numbers_need_no_account() -> None:
 def test_other_names_are_errors(name: bytes) -> None:
     with pytest.raises(accounts.UnknownAccount):
         accounts.find(name)
+
+
+@pytest.mark.usefixtures("passwd")
+@pytest.mark.parametrize(
+    "name",
+    [b"none", b"none-group", b"member", b"app:huge", b"4294967295", b"app:4294967295", b"4294967296", b"9" * 5000],
+    ids=lambda name: name[:20].decode(),
+)
+def test_numbers_that_no_user_can_have_are_errors(name: bytes) -> None:
+    with pytest.raises(accounts.UnknownAccount, match=r"the last is 4294967294"):
+        accounts.find(name)
+    assert accounts.find(b"4294967294:04294967294").uid == accounts.find(b"4294967294").uid == 2**32 - 2
 
 
 def test_a_way_keeps_every_argument_after_the_separator() -> None:

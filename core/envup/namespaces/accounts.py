@@ -12,6 +12,8 @@ import os
 
 _MOST = 4 << 20
 """Bytes that are read of a file: the machine decides what is behind its name."""
+_LAST_ID = 2**32 - 2
+"""The next one is (uid_t) -1, which setresuid(2) takes for \"leave it as it is\"."""
 
 
 class UnknownAccount(Exception):
@@ -29,14 +31,15 @@ class Account:
 
 def find(specification: bytes) -> Account:
     """The account that `NAME`, `UID`, `NAME:GROUP` or `UID:GID` stands for. A number needs no entry; one without is in
-    group 0 with / as its home, as in Docker. Errors: `UnknownAccount`."""
+    group 0 with / as its home, as in Docker. Errors: `UnknownAccount`, also for ids that Linux does not have."""
     user, colon, group = specification.partition(b":")
     entry = _entry(b"/etc/passwd", user, fields=7)
     if entry is not None:
         name, _password, uid, gid, _comment, home, shell = entry
-        account = Account(int(uid), int(gid), _memberships(name, int(gid)), name, home or b"/", shell or b"/bin/sh")
+        groups = [_id(gid), *_memberships(name)]
+        account = Account(_id(uid), groups[0], groups, name, home or b"/", shell or b"/bin/sh")
     elif user.isdigit():
-        account = Account(int(user), 0, [0], user, b"/", b"/bin/sh")
+        account = Account(_id(user), 0, [0], user, b"/", b"/bin/sh")
     elif user == b"root":
         account = Account(0, 0, [0], b"root", b"/root", b"/bin/sh")
     else:
@@ -50,18 +53,24 @@ def find(specification: bytes) -> Account:
 def _group(group: bytes) -> int:
     entry = _entry(b"/etc/group", group, fields=4)
     if entry is not None:
-        return int(entry[2])
+        return _id(entry[2])
     if group.isdigit():
-        return int(group)
+        return _id(group)
     raise UnknownAccount(f"the machine has no group '{os.fsdecode(group)}'")
 
 
-def _memberships(name: bytes, primary: int) -> list[int]:
-    numbers = [primary]
+def _id(digits: bytes) -> int:
+    if len(digits.lstrip(b"0")) > len(str(_LAST_ID)) or int(digits) > _LAST_ID:
+        raise UnknownAccount(f"{os.fsdecode(digits)} is no id of a user or group: the last is {_LAST_ID}")
+    return int(digits)
+
+
+def _memberships(name: bytes) -> list[int]:
+    numbers = []
     for line in _lines(b"/etc/group"):
         fields = line.split(b":")
         if len(fields) >= 4 and fields[2].isdigit() and name in fields[3].split(b","):
-            numbers.append(int(fields[2]))
+            numbers.append(_id(fields[2]))
     return numbers
 
 

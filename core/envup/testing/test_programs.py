@@ -115,6 +115,12 @@ def test_an_unknown_user_is_an_error_that_names_it(subject: Subject, machine: In
     done = subject.run(machine, "true", user="nemo")
     assert done.returncode in (125, 126)
     assert b"nemo" in done.stderr
+    subject.shell(machine, "echo odd:x:4294967295:0::/:/bin/sh >> /etc/passwd")
+    for user in ("odd", "4294967295", "root:4294967295", "4294967296"):  # 4294967295 is (uid_t) -1: no change at all
+        done = subject.run(machine, "id", user=user)
+        assert done.returncode in (125, 126)
+        assert done.stdout == b""
+        assert b"Traceback" not in done.stderr
 
 
 def test_the_working_directory_is_as_asked(subject: Subject, machine: Instance) -> None:
