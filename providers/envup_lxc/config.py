@@ -52,8 +52,13 @@ def _idmap(kind: str, maps: str) -> Iterator[str]:
 
 def _confinement(*, rootless: bool) -> list[str]:
     """Where AppArmor is in force: the profile that LXC makes for a container by itself, which needs root."""
-    if not _APPARMOR.exists() or not _APPARMOR.read_text(encoding="ascii").startswith("Y"):
+    if not has_apparmor():
         return []
     if rootless:
         return ["lxc.apparmor.profile = unconfined"]
     return ["lxc.apparmor.profile = generated", "lxc.apparmor.allow_nesting = 1"]
+
+
+def has_apparmor() -> bool:
+    """Whether AppArmor is in force on this host."""
+    return _APPARMOR.exists() and _APPARMOR.read_text(encoding="ascii").startswith("Y")

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from envup.namespaces import needs, subids
 from envup.provider import Check
-from envup_lxc import groups, network
+from envup_lxc import config, groups, network
 
 
 def examine(data: Path, *, rootless: bool) -> list[Check]:
-    """Every need, met or not. A bridge of the host is needed by machines that ask for it alone."""
+    """Every need, met or not."""
     found = [needs.tool("tar", "tar"), needs.tool("lxc-start", "lxc"), *network.needs()]
+    if not rootless and config.has_apparmor():
+        found.append(needs.tool("apparmor_parser", "apparmor"))
     if rootless:
         found += [needs.tool("newuidmap", "uidmap"), needs.tool("newgidmap", "uidmap")]
     found.append(needs.subordinate_ids(subids.maps if rootless else subids.shifted))
     if all(check.ok for check in found):
         maps, nothing = subids.maps(), ("", "")
         found += needs.tried(data, maps or nothing, nothing if maps else subids.shifted(), copies=True)
-    return [*found, needs.controllers(rootless=rootless), _freezer(rootless=rootless)]
+    return [*found, needs.controllers(rootless=rootless), _freezer(rootless=rootless), *_bridge(rootless=rootless)]
+
+
+def _bridge(*, rootless: bool) -> Iterator[Check]:
+    """Needed by machines that ask for it alone."""
+    if not rootless:
+        yield Check("bridge", True, "; ".join(network.bridge_reasons("lxcbr0")))
 
 
 def _freezer(*, rootless: bool) -> Check:

@@ -28,6 +28,7 @@ from envup_lxc.signs import Ended, Late, Signs
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LOG = "start.log"
+_APPARMOR = "run: apt-get install apparmor; where profiles cannot be loaded, as in a container, run as an ordinary user"
 
 
 class Machine:
@@ -64,7 +65,9 @@ def start(context: ProviderContext, machine: Machine) -> None:
         try:
             _wait(machine, launched, signs, record, context.emit)
         except Ended:
-            raise EnvupError(machine.failure, details=_said(machine)) from None
+            said = _said(machine)
+            hint = _APPARMOR if "apparmor" in said.lower() else ""
+            raise EnvupError(machine.failure, details=said, hint=hint) from None
         _write(machine, record | {"ready": True})
         launched.settle()
 

@@ -90,16 +90,22 @@ def _bridge(network: Network, *, rootless: bool) -> Iterator[str]:
     name = network.bridge
     if rootless:
         yield f"lxc.network: a bridge of the host, {name}, needs root; leave it out for a network of the environment"
-    elif not Path(f"/sys/class/net/{name}").exists():
+    else:
+        yield from (f"lxc.network: {reason}" for reason in bridge_reasons(name))
+
+
+def bridge_reasons(name: str) -> Iterator[str]:
+    """Why machines cannot be on a bridge of the host, with the remedy."""
+    if not Path(f"/sys/class/net/{name}").exists():
         start = "systemctl start lxc-net, or /usr/libexec/lxc/lxc-net start" if name == "lxcbr0" else ""
-        yield f"lxc.network: the host has no bridge {name}; run: {start or f'ip link add {name} type bridge'}"
+        yield f"the host has no bridge {name}; run: {start or f'ip link add {name} type bridge'}"
     elif not Path(f"/sys/class/net/{name}/bridge").exists():
-        yield f"lxc.network: {name} is no bridge; `ip link show type bridge` lists those of the host"
+        yield f"{name} is no bridge; `ip link show type bridge` lists those of the host"
     else:
         try:
-            interface(network)
+            interface(Network("bridge", name))
         except OSError:
-            yield f"lxc.network: {name} has no IPv4 address; run: ip address add ADDRESS/PREFIX dev {name}"
+            yield f"{name} has no IPv4 address; run: ip address add ADDRESS/PREFIX dev {name}"
 
 
 def _ports(spec: MachineSpec, network: Network) -> Iterator[str]:
