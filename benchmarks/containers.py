@@ -114,8 +114,6 @@ def growth(bench: Bench, provider: str, machines: int, rounds: int) -> Figure:
 
 def vagrant(bench: Bench, rounds: int) -> list[Figure]:
     """The same life with Vagrant's docker provider, on an image with sshd and Vagrant's account."""
-    if not shutil.which("vagrant"):
-        return []
     archive = bench.work / "vagrant.tar"
     _vagrant_image(archive)
     with _vagrant_project(bench.work / "vagrant", archive) as shell:

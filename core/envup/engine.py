@@ -3,7 +3,7 @@ apply."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from envup.value import replace
 
 if TYPE_CHECKING:
     from envup.apply import Report
-    from envup.model import Environment
+    from envup.model import Environment, MachineSpec
     from envup.observe import Observed
     from envup.project import Project
     from envup.state.records import Records
@@ -35,7 +35,8 @@ class Engine:
         """What brings the machines to what the Envfile says. Errors: `EnvfileError`, `RefusedError`, `UsageError`."""
         environment, records = self._declared(provider)
         self._require_known(wish.machines, [spec.name for spec in environment.machines])
-        plan = planner.plan_up(environment, self._knowledge(environment, records), wish)
+        wanted = planner.with_dependencies(environment, wish.machines) if wish.machines else ()
+        plan = planner.plan_up(environment, self._knowledge(environment, records, wanted), wish)
         self._preflight(plan, environment)
         return plan
 
@@ -45,7 +46,7 @@ class Engine:
         environment, records = self._declared(None)
         names = [spec.name for spec in environment.machines]
         self._require_known(machines, names)
-        known = self._knowledge(environment, records)
+        known = self._knowledge(environment, records, machines)
         for name in machines or names:
             seen = known.observed.machines.get(name)
             if seen is None or seen.instance.state != "running":
@@ -64,7 +65,7 @@ class Engine:
             environment = self.project.environment() if self.project.file else None
         except UsageError:
             environment = None
-        known = self._knowledge(environment, self._records(), files=False)
+        known = self._knowledge(environment, self._records(), machines, files=False)
         declared = [spec.name for spec in environment.machines] if environment else []
         self._require_known(machines, [*declared, *known.observed.machines])
         name = environment.name if environment else self.project.directory.name
@@ -83,10 +84,12 @@ class Engine:
 
         for action in plan.actions:
             if not self._can(action.provider, "suspend"):
-                able = [one.name for one, _ in self.project.examine_providers() if one and isinstance(one, Suspend)]
+                able = [one.name for one in self.project.usable_providers() if isinstance(one, Suspend)]
                 raise RefusedError(
                     f"machine '{action.machine}': provider {action.provider} cannot suspend machines",
-                    hint=f"these providers can: {', '.join(able)}" if able else "no installed provider can",
+                    hint=f"these providers can: {', '.join(able)}"
+                    if able
+                    else "no other provider that is usable here can",
                 )
 
     def apply(self, plan: Plan, *, grace: float = 10.0) -> Report:
@@ -123,7 +126,7 @@ class Engine:
         assert self._observed is not None, "plan first"
         gone = {action.machine for action in plan.actions if action.verb in ("destroy", "forget")}
         made = {action.machine for action in plan.actions if action.verb == "create"}
-        if report.ok and gone and not made and gone >= self._observed.machines.keys():
+        if report.ok and gone and not made and not self._observed.silent and gone >= self._observed.machines.keys():
             self._forget_environment()
 
     def _forget_environment(self) -> None:
@@ -135,7 +138,7 @@ class Engine:
     def _settle_what_is_gone(self, known: Knowledge, *, everything: bool) -> None:
         """Clear what a command that died left where no backend has a machine: half-made images, open journal entries,
         and where `everything` was to go, all records."""
-        unfinished = known.records.unfinished
+        unfinished = {key: on for key, on in known.records.unfinished.items() if on not in known.observed.silent}
         for machine in {name for name, _ in unfinished} - known.observed.machines.keys():
             self.project.state.settle(self.project.identity.id, machine)
         if any(action == "image" for _, action in unfinished):
@@ -156,10 +159,16 @@ class Engine:
         records = project.state.records(project.identity.id)
         return replace(records, unfinished={}) if records.unfinished and project.at_work() else records
 
-    def _knowledge(self, environment: Environment | None, records: Records, *, files: bool = True) -> Knowledge:
-        """`files`: look whether those that steps read have changed."""
+    def _knowledge(
+        self, environment: Environment | None, records: Records, machines: Collection[str], *, files: bool = True
+    ) -> Knowledge:
+        """What planning for `machines`, all when none is named, looks at. `files`: look whether those that steps read
+        have changed. Errors: that of a provider which does not answer and has one of them, or may have."""
         project = self.project
         self._observed = project.observe(environment)
+        for provider, error in self._observed.silent.items():
+            if not machines or any(_may_be_on(provider, name, environment, records) for name in machines):
+                raise error
         stale = {
             (machine, step.position)
             for machine, steps in records.steps.items()
@@ -199,13 +208,23 @@ class Engine:
         """Refuse now what would fail later for a reason that is already known."""
         from envup.project import lacks
 
-        for name in sorted({action.provider for action in plan.actions if action.verb == "create"}):
+        begun = [action for action in plan.actions if action.verb in ("create", "start")]
+        for name in sorted({action.provider for action in begun}):
             missing = lacks(self.project.provider(name))
             if missing:
                 raise RefusedError(
                     f"provider {name} is not usable here", details="\n".join(missing), hint="see `env doctor`"
                 )
+        for machine, name in dict.fromkeys((action.machine, action.provider) for action in begun):
+            self._require_honoured(environment.machine(machine), name)
         self._require_files(plan, environment)
+
+    def _require_honoured(self, spec: MachineSpec | None, provider: str) -> None:
+        """What a provider could give when the machine was made, it need not be able to give now."""
+        reasons = self.project.provider(provider).check(spec) if spec else ()
+        if spec and reasons:
+            brief = f"machine '{spec.name}': provider {provider} cannot start it as declared"
+            raise RefusedError(brief, details="\n".join(reasons))
 
     def _require_files(self, plan: Plan, environment: Environment) -> None:
         steps = [
@@ -236,6 +255,14 @@ class Engine:
                 raise UsageError(
                     f"there is no machine '{name}'", hint=f"did you mean '{close[0]}'?" if close else there
                 )
+
+
+def _may_be_on(provider: str, machine: str, environment: Environment | None, records: Records) -> bool:
+    """Whether a machine is, was or is to be on a provider, for all that is recorded and declared."""
+    record = records.machines.get(machine)
+    declared = environment.machine(machine) if environment else None
+    known = {one.provider for one in (record, declared) if one}
+    return not known or provider in known
 
 
 def _is_there(path: Path) -> bool:

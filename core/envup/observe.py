@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from envup.errors import EnvupError
 from envup.provider import Instance, Provider
-from envup.value import Value
+from envup.value import NOTHING, Value
 
 
 class Seen(Value):
@@ -17,19 +18,25 @@ class Seen(Value):
 
 class Observed(Value):
     """The instances of one environment by machine. `strays` are further instances of a machine, left by another
-    provider when a move between providers was cut short."""
+    provider when a move between providers was cut short. `silent` has the providers that did not answer, each with its
+    error: what they have is not known, and never taken for absent."""
 
     machines: Mapping[str, Seen]
     strays: tuple[Seen, ...] = ()
+    silent: Mapping[str, EnvupError] = NOTHING
 
 
 def observe(providers: Sequence[Provider], environment: str, preferred: Mapping[str, str]) -> Observed:
     """Ask each provider once, all at the same time when there are several. Of two instances of one machine the one on
-    its `preferred` provider counts. Errors: those of the providers; what does not answer is never taken for absent."""
+    its `preferred` provider counts."""
     machines: dict[str, Seen] = {}
     strays: list[Seen] = []
-    for provider, instances in zip(providers, _ask(providers, environment), strict=True):
-        for instance in instances:
+    silent: dict[str, EnvupError] = {}
+    for provider, answer in zip(providers, _answers(providers, environment), strict=True):
+        if isinstance(answer, EnvupError):
+            silent[provider.name] = answer
+            continue
+        for instance in answer:
             seen, other = Seen(provider.name, instance), machines.get(instance.machine)
             if other is not None and preferred.get(instance.machine) != seen.provider:
                 strays.append(seen)
@@ -37,13 +44,20 @@ def observe(providers: Sequence[Provider], environment: str, preferred: Mapping[
             if other is not None:
                 strays.append(other)
             machines[instance.machine] = seen
-    return Observed(machines, tuple(strays))
+    return Observed(machines, tuple(strays), silent)
 
 
-def _ask(providers: Sequence[Provider], environment: str) -> Sequence[Sequence[Instance]]:
+def _answers(providers: Sequence[Provider], environment: str) -> Sequence[Sequence[Instance] | EnvupError]:
     if len(providers) < 2:
-        return [provider.observe(environment) for provider in providers]
+        return [_answer(provider, environment) for provider in providers]
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(len(providers)) as pool:
-        return list(pool.map(lambda provider: provider.observe(environment), providers))
+        return list(pool.map(lambda provider: _answer(provider, environment), providers))
+
+
+def _answer(provider: Provider, environment: str) -> Sequence[Instance] | EnvupError:
+    try:
+        return provider.observe(environment)
+    except EnvupError as error:
+        return error

@@ -38,7 +38,7 @@ class Wish(Value):
 
 def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
     """What brings the machines to what the Envfile says."""
-    chosen = _with_dependencies(environment, wish.machines)
+    chosen = with_dependencies(environment, wish.machines)
     parts = [_Machine(spec, known, wish) for spec in environment.machines if spec.name in chosen]
     for part in parts:
         part.plan()
@@ -134,7 +134,8 @@ def plan_resume(environment: Environment | None, name: str, known: Knowledge, ma
     return Plan(name, known.environment, in_order(ordered))
 
 
-def _with_dependencies(environment: Environment, machines: Sequence[str]) -> frozenset[str]:
+def with_dependencies(environment: Environment, machines: Sequence[str]) -> frozenset[str]:
+    """The named machines, all when none is named, with those that they depend on."""
     waiting = list(machines or (spec.name for spec in environment.machines))
     chosen: set[str] = set()
     while waiting:

@@ -143,8 +143,7 @@ class Project:
 
     def observe(self, environment: Environment | None = None) -> Observed:
         """What the backends say of this environment: those recorded, those that `environment` names, and where neither
-        says anything, all that are usable. Where nothing was ever made, no backend is asked. Errors: those of the
-        providers."""
+        says anything, all that are usable. Where nothing was ever made, no backend is asked."""
         from envup.observe import Observed, observe
 
         if not self.identity.id:
@@ -186,7 +185,10 @@ class Project:
             provider, user = self.provider(records[name].provider), str(records[name].spec.get("user") or "root")
             found = [instance for instance in provider.observe(self.identity.id) if instance.machine == name]
         else:
-            seen = self.observe().machines
+            observed = self.observe()
+            seen = observed.machines
+            for error in () if machine in seen else observed.silent.values():
+                raise error
             name = self._named(machine, tuple({**records, **seen}))
             provider, user = self.provider(seen[name].provider), "root"
             found = [seen[name].instance]

@@ -11,19 +11,21 @@ from envup.value import replace
 
 if TYPE_CHECKING:
     from envup.model import Environment, MachineSpec
-    from envup.observe import Seen
+    from envup.observe import Observed, Seen
     from envup.project import Project
     from envup.state.records import Records
 
 
 def status(project: Project, machines: Sequence[str] = ()) -> dict[str, Any]:
     """The document of `env status --json`. Works without a valid Envfile; `problem` then says what is wrong with it and
-    drift is not told. Takes no lock, changes nothing. Errors: `UsageError` for an unknown machine."""
+    drift is not told. Machines of a provider that does not answer are `unknown`; `problems` says why, with the remedy.
+    Takes no lock, changes nothing. Errors: `UsageError` for an unknown machine."""
     environment, problem = _declared(project)
     records = project.state.records(project.identity.id)
-    observed = project.observe(environment).machines
+    observed = project.observe(environment)
     specs = {spec.name: spec for spec in environment.machines} if environment else {}
-    names = [*specs, *(name for name in observed if name not in specs)]
+    unanswered = [name for name, record in records.machines.items() if record.provider in observed.silent]
+    names = list(dict.fromkeys((*specs, *observed.machines, *unanswered)))
     for name in machines:
         if name not in names:
             raise UsageError(f"there is no machine '{name}'", hint=f"there are {', '.join(names)}" if names else "")
@@ -34,13 +36,16 @@ def status(project: Project, machines: Sequence[str] = ()) -> dict[str, Any]:
             "directory": str(project.directory),
         },
         "machines": [
-            _machine(project, name, specs.get(name), observed.get(name), records)
+            _machine(project, name, specs.get(name), observed, records)
             | {"orphan": environment is not None and name not in specs}
             for name in names
             if not machines or name in machines
         ],
     }
-    return document | ({"problem": problem} if problem else {})
+    problems = [
+        f"{error.brief}; to do: {error.hint}" if error.hint else error.brief for error in observed.silent.values()
+    ]
+    return document | ({"problem": problem} if problem else {}) | ({"problems": problems} if problems else {})
 
 
 def _declared(project: Project) -> tuple[Environment | None, str]:
@@ -51,11 +56,14 @@ def _declared(project: Project) -> tuple[Environment | None, str]:
 
 
 def _machine(
-    project: Project, name: str, spec: MachineSpec | None, seen: Seen | None, records: Records
+    project: Project, name: str, spec: MachineSpec | None, observed: Observed, records: Records
 ) -> dict[str, Any]:
+    seen, record = observed.machines.get(name), records.machines.get(name)
     if seen is None:
-        assert spec is not None, "a name comes from the Envfile or from a backend"
-        return _document(name, spec.provider, "absent")
+        known = record if record and (spec is None or record.provider in observed.silent) else spec
+        assert known is not None, "a name comes from the Envfile, from a backend or from a record"
+        error = observed.silent.get(known.provider)
+        return _document(name, known.provider, "unknown" if error else "absent", error.brief if error else "")
     instance = seen.instance
     drift, provisioned = _distance(project, spec, seen, records)
     return _document(name, seen.provider, instance.state) | {
@@ -77,12 +85,12 @@ def _machine(
     }
 
 
-def _document(name: str, provider: str, state: str) -> dict[str, Any]:
+def _document(name: str, provider: str, state: str, reason: str = "") -> dict[str, Any]:
     return {
         "name": name,
         "provider": provider,
         "state": state,
-        "reason": "",
+        "reason": reason,
         "instance": "",
         "image": "",
         "provisioned": False,

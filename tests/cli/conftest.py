@@ -35,7 +35,8 @@ def shop(tmp_path: Path) -> Shop:
     directory = tmp_path / "shop"
     directory.mkdir()
     kept = {name: value for name, value in os.environ.items() if name not in ("ENVUP_FILE", "NO_COLOR")}
-    shop = Shop(directory, kept | {"ENVUP_HOME": str(tmp_path / "home"), "PYTHONPATH": str(site)})
+    own = {"ENVUP_HOME": str(tmp_path / "home"), "PYTHONPATH": str(site), "DOCKER_HOST": f"unix://{tmp_path}/no-engine"}
+    shop = Shop(directory, kept | own)
     shop.write(ENVFILE)
     return shop
 

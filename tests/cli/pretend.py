@@ -27,6 +27,9 @@ class Pretend(Provider, Suspend, Console):
         ok = not (self.context.data / "unusable").exists()
         return (Check("a good mood", ok, "" if ok else "it is gone", "" if ok else "wait for it"),)
 
+    def check(self, spec: MachineSpec) -> Sequence[str]:
+        return ("mounts: the source is gone",) if (self.context.data / "refuses").exists() else ()
+
     def observe(self, environment: str | None) -> Sequence[Instance]:
         if (self.context.data / "silent").exists():
             raise EnvupError("the shelf does not answer", hint="knock louder")

@@ -1,4 +1,4 @@
-"""Images of machines that pretend: the variables that they declare."""
+"""Images of machines that pretend: the variables that they declare, and secrets in what they are made with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ machines:
 def shop(shop: Shop) -> Shop:
     """With a source of images that declare variables."""
     code = (Path(__file__).parent / "variant.py").read_text()
-    schema = {**manifest("image_source"), "properties": {"role": {"type": "string"}}}
+    schema = {**manifest("image_source"), "properties": {"role": {"type": "string"}, "args": {"type": "object"}}}
     install(Path(shop.environment["PYTHONPATH"]), "variant", code=code, schema=schema)
     shop.write(TWO)
     return shop
@@ -56,3 +56,63 @@ def test_variables_of_the_envfile_stand_above_those_of_the_image(shop: Shop) -> 
     shop.write(TWO)
     shop.run("up")
     assert roles(shop) == ["web", "worker"]
+
+
+SECRET = """\
+defaults: {provider: pretend, mounts: []}
+machines:
+  web: {image: {variant: {role: web, args: {KEY: "${TOKEN}"}}}, pretend: {level: "${LEVEL}"}}
+"""
+
+
+def everything_said(shop: Shop, *argv: str, code: int = 0) -> str:
+    result = shop.run(*argv)
+    assert result.returncode == code
+    return result.stdout + result.stderr
+
+
+def everything_stored(shop: Shop) -> bytes:
+    places = (Path(shop.environment["ENVUP_HOME"]), shop.directory / ".envup")
+    return b"".join(path.read_bytes() for place in places for path in place.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("call", ["up", "up --verbose", "up --json", "images build", "images build --json"])
+def test_secrets_of_an_image_are_neither_told_nor_stored(shop: Shop, call: str) -> None:
+    shop.write(SECRET)
+    shop.environment |= {"TOKEN": "hunter2-of-the-image", "LEVEL": "73"}
+    said = everything_said(shop, *call.split())
+    assert "with ***" in said
+    assert "of-the-image" not in said
+    assert b"of-the-image" not in everything_stored(shop)
+    assert "of-the-image" not in everything_said(shop, "images")
+
+
+@pytest.mark.parametrize("call", ["up", "images build", "images build --json"])
+def test_an_image_that_fails_tells_no_secret(shop: Shop, call: str) -> None:
+    shop.write(SECRET.replace("KEY", "fail"))
+    shop.environment |= {"TOKEN": "hunter2-of-the-image", "LEVEL": "73"}
+    said = everything_said(shop, *call.split(), code=1)
+    assert "it failed" in said and "***" in said
+    assert "of-the-image" not in said
+
+
+def test_another_secret_of_an_image_is_another_image_and_the_same_one_is_not_made_again(shop: Shop) -> None:
+    shop.write(SECRET)
+    shop.environment |= {"TOKEN": "hunter2-of-the-image", "LEVEL": "73"}
+    assert "--arg ***" in everything_said(shop, "up")
+    assert "--arg" not in everything_said(shop, "images", "build")
+    assert shop.json("plan")["actions"] == []
+    shop.environment["TOKEN"] = "another-of-the-image"
+    (asks,) = shop.json("plan")["asks"]
+    assert "image changed from" in asks
+    assert "--arg ***" in everything_said(shop, "images", "build")
+
+
+def test_a_changed_secret_in_a_providers_options_is_seen_and_not_told(shop: Shop) -> None:
+    shop.write(SECRET)
+    shop.environment |= {"TOKEN": "hunter2-of-the-image", "LEVEL": "73737373"}
+    shop.run("up")
+    assert b"73737373" not in everything_stored(shop)
+    shop.environment["LEVEL"] = "84848484"
+    (asks,) = shop.json("plan")["asks"]
+    assert asks.endswith("pretend.level changed")

@@ -102,6 +102,26 @@ def test_following_several_logs_names_each_before_its_lines(shop: Shop) -> None:
         assert process.wait(10) == 130
 
 
+def test_following_several_logs_ends_when_nobody_reads_any_more(shop: Shop) -> None:
+    shop.run("up")
+    with subprocess.Popen(
+        [ENVUP, "logs", "-f"],
+        cwd=shop.directory,
+        env=shop.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        (log,) = (Path(shop.environment["ENVUP_HOME"]) / "data/logs").glob("*/web.log")
+        with log.open("a") as file:
+            file.write("more\n")
+        assert process.wait(20) == 141
+        assert process.stderr.read() == ""
+
+
 def test_suspended_machines_are_resumed_by_either_verb(shop: Shop) -> None:
     shop.run("up")
     assert shop.run("suspend", "web").returncode == 0
@@ -131,6 +151,23 @@ def test_a_provider_that_cannot_suspend_is_told_before_anything_is_done(shop: Sh
         assert "provider chroot cannot suspend machines" in refused.stderr
     finally:
         shop.run("destroy", "--yes")
+
+
+def test_what_a_provider_cannot_give_any_more_is_refused_before_anything_is_stopped(shop: Shop) -> None:
+    shop.run("up")
+    (Path(shop.environment["ENVUP_HOME"]) / "data/providers/pretend/refuses").touch()
+    refused = shop.run("restart", "web")
+    assert refused.returncode == 2
+    assert "provider pretend cannot start it as declared" in refused.stderr
+    assert "mounts: the source is gone" in refused.stderr
+    assert {one["state"] for one in shop.json("status")["machines"]} == {"running"}
+
+
+def test_the_last_run_is_no_log_where_only_a_console_is(shop: Shop) -> None:
+    shop.run("up")
+    result = shop.run("logs", "db", "--last")
+    assert result.returncode == 1
+    assert "there is no log yet" in result.stderr
 
 
 def test_logs_without_a_log_say_so(shop: Shop) -> None:

@@ -19,15 +19,27 @@ _DIGEST = 12
 
 
 def run(arguments: Arguments) -> int:
-    """Print the states."""
+    """Print the states; 1 when a backend did not answer for one of the machines."""
     document = status(project_of(arguments), arguments.machine)
     if arguments.json:
         print_json(document)
-        return 0
-    if problem := document.get("problem"):
-        sys.stderr.write(f"warning: {problem}\n")
-    print_lines(_lines(arguments, document["machines"]))
-    return 0
+    else:
+        warn(document)
+        print_lines(_lines(arguments, document["machines"]))
+    return incomplete(document)
+
+
+def warn(document: Mapping[str, Any]) -> None:
+    """Tell on standard error what is wrong with the Envfile, and which backends did not answer."""
+    from envup.report.text import clean
+
+    for problem in (*((document["problem"],) if "problem" in document else ()), *document.get("problems", ())):
+        sys.stderr.write(f"warning: {clean(problem)}\n")
+
+
+def incomplete(document: Mapping[str, Any]) -> int:
+    """The exit code: 1 when a machine's state is not known."""
+    return int(any(machine["state"] == "unknown" for machine in document["machines"]))
 
 
 def _lines(arguments: Arguments, machines: list[dict[str, Any]]) -> list[str]:
