@@ -19,6 +19,7 @@ from envup.images.store import Store
 from envup.machine import Machine
 from envup.model import Environment, MachineSpec, Step
 from envup.observe import Observed
+from envup.output import masked_output
 from envup.plan import Action
 from envup.plugins import Host
 from envup.probe import wait_until_ready
@@ -79,8 +80,9 @@ class Actions:
         verbs[action.verb](action)
 
     def _image(self, action: Action) -> None:
+        spec, provider = self._spec(action), self._providers(action.provider)
         self._made[action.machine] = obtain(
-            self._providers(action.provider), self._images, self._spec(action), self._emit, action=action.id
+            provider, self._images, spec, self._emit, action=action.id, redact=self._redact
         )
 
     def _create(self, action: Action) -> None:
@@ -246,16 +248,25 @@ class Actions:
 
 
 def obtain(
-    provider: Provider | None, store: Store, spec: MachineSpec, emit: Emit, *, action: str, refresh: bool = False
+    provider: Provider | None,
+    store: Store,
+    spec: MachineSpec,
+    emit: Emit,
+    *,
+    action: str,
+    redact: frozenset[str] = frozenset(),
+    refresh: bool = False,
 ) -> Image:
-    """The image of a machine: from its provider where that gets images of this source itself, else from the store."""
-    if isinstance(provider, OwnImages) and spec.image.source in provider.sources:
+    """The image of a machine: from its provider where that gets images of this source itself, else from the store. The
+    values in `redact` are in no output."""
 
-        def stamped(event: Event) -> None:
-            emit(replace(event, action=action, machine=spec.name))
+    def stamped(event: Event) -> None:
+        emit(replace(event, action=action, machine=spec.name))
 
-        return provider.obtain(spec.image, stamped, refresh=refresh)
-    return store.ensure(spec.image, emit, action=action, machine=spec.name, refresh=refresh)
+    with masked_output(stamped, redact) as tell:
+        if isinstance(provider, OwnImages) and spec.image.source in provider.sources:
+            return provider.obtain(spec.image, tell, refresh=refresh)
+        return store.ensure(spec.image, tell, action=action, machine=spec.name, refresh=refresh)
 
 
 def _with_variables(spec: MachineSpec, labels: Mapping[str, str]) -> MachineSpec:

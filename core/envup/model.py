@@ -11,13 +11,18 @@ from typing import Any
 
 from envup.value import NOTHING, Value
 
+Place = tuple[str | int, ...]
+"""Where a value stands within options: keys and indices from the outside in; of options that are one text, nothing."""
+
 
 class ImageReference(Value):
     """An image as the Envfile names it. `source` is the plugin's name (`debootstrap`, `tarball`, …), `options` its keys
-    after defaults; host paths in them are absolute."""
+    after defaults; host paths in them are absolute. `secrets` says where in them a value came from outside the
+    Envfile."""
 
     source: str
     options: Mapping[str, Any] = NOTHING
+    secrets: frozenset[Place] = frozenset()
 
 
 class Resources(Value):
@@ -61,7 +66,7 @@ class Probe(Value):
 class Step(Value):
     """One entry of `provision:`. `kind` is the provisioner's name, `options` its value after that plugin's schema (a
     string stays a string), `run` is `once`, `always` or `never`. `secrets` names the variables of `environment` whose
-    value came from outside the Envfile."""
+    value came from outside the Envfile, `secret_options` says where in `options` one did."""
 
     index: int
     name: str
@@ -71,13 +76,15 @@ class Step(Value):
     user: str | None = None
     run: str = "once"
     secrets: frozenset[str] = frozenset()
+    secret_options: frozenset[Place] = frozenset()
 
 
 class MachineSpec(Value):
     """One machine as declared. `provider` may be `auto` until it is resolved; `options` holds the keys of each
     provider (`docker:`, `kvm:` …) by that provider's name; `depends_on` maps a machine to `started`, `ready` or
-    `provisioned`; `secrets` names the variables of `environment` whose value came from outside the Envfile; `peers`
-    are the environment's other machines, once resolved those of the same provider, which it finds by name."""
+    `provisioned`; `secrets` names the variables of `environment` whose value came from outside the Envfile,
+    `secret_options` says where in `options` one did; `peers` are the environment's other machines, once resolved those
+    of the same provider, which it finds by name."""
 
     name: str
     image: ImageReference
@@ -94,12 +101,14 @@ class MachineSpec(Value):
     steps: tuple[Step, ...] = ()
     options: Mapping[str, Mapping[str, Any]] = NOTHING
     secrets: frozenset[str] = frozenset()
+    secret_options: frozenset[Place] = frozenset()
     peers: tuple[str, ...] = ()
 
 
 class Environment(Value):
     """All machines of one Envfile, in the order of the file. `outside` lists paths that lead out of the project,
-    `foreign` the values from outside the Envfile that are part of an `environment:`."""
+    `foreign` the values from outside the Envfile that are part of an `environment:` or of options of an image, a
+    provider or a step; of the latter none that names a file of this host."""
 
     name: str
     directory: Path
@@ -113,7 +122,7 @@ class Environment(Value):
         return next((machine for machine in self.machines if machine.name == name), None)
 
     def secret_values(self) -> frozenset[str]:
-        """Every value of an `environment:` that came from outside the Envfile, whole and by its foreign parts; never to
-        be shown or stored."""
+        """Every value of an `environment:` that came from outside the Envfile, whole and by its foreign parts, and the
+        foreign parts of options; never to be shown or stored."""
         holders: list[MachineSpec | Step] = [*self.machines, *(step for spec in self.machines for step in spec.steps)]
         return self.foreign | {holder.environment[name] for holder in holders for name in holder.secrets}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import codecs
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
+from envup.errors import EnvupError
 from envup.events import Emit, Event
 from envup.value import replace
 
@@ -74,17 +76,50 @@ def masked(emit: Emit, secrets: frozenset[str]) -> Emit:
     if not secrets:
         return emit
 
-    def mask(text: str) -> str:
-        redactor = Redactor(secrets)
-        return (redactor.feed(text.encode()) + redactor.finish()).decode()
-
     def tell(event: Event) -> None:
         if event.kind != "output":
-            data = {name: mask(value) if isinstance(value, str) else value for name, value in event.data.items()}
-            event = replace(event, text=mask(event.text), data=data)
+            data = {
+                name: _masked(value, secrets) if isinstance(value, str) else value for name, value in event.data.items()
+            }
+            event = replace(event, text=_masked(event.text, secrets), data=data)
         emit(event)
 
     return tell
+
+
+@contextmanager
+def masked_output(emit: Emit, secrets: frozenset[str]) -> Iterator[Emit]:
+    """An `Emit` for one stream of output after the other, without the secrets in it, also those that are split between
+    two events. What is kept back comes at the end."""
+    redactor = Redactor(secrets)
+
+    def tell(event: Event) -> None:
+        if event.kind == "output":
+            event = replace(event, text=redactor.feed(event.text.encode()).decode())
+        emit(event)
+
+    try:
+        yield tell
+    finally:
+        if rest := redactor.finish():
+            emit(Event("output", text=rest.decode()))
+
+
+@contextmanager
+def masked_errors(secrets: frozenset[str]) -> Iterator[None]:
+    """Takes the secrets out of what an error says that comes out of here."""
+    try:
+        yield
+    except EnvupError as error:
+        error.brief, error.details, error.hint = (
+            _masked(text, secrets) for text in (error.brief, error.details, error.hint)
+        )
+        raise
+
+
+def _masked(text: str, secrets: frozenset[str]) -> str:
+    redactor = Redactor(secrets)
+    return (redactor.feed(text.encode()) + redactor.finish()).decode()
 
 
 class Tail:

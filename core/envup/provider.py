@@ -56,9 +56,9 @@ class Instance(Value):
     """One incarnation of a machine in a backend, as `observe` sees it.
 
     `id` differs between two incarnations. `labels` are those given to `create`: `envup.environment`, `envup.machine`,
-    `envup.project`, `envup.spec`, `envup.image`, `envup.variables`, `envup.format`. `reason` says why a `broken` one is.
-    `volatile`: what the machine has written is lost when it stops. `addresses` are the machine's own, as seen from the
-    host."""
+    `envup.project`, `envup.spec`, `envup.image`, `envup.variables`, `envup.format`. `reason` says why a `broken` one
+    is. `volatile`: what the machine has written is lost when it stops. `addresses` are the machine's own, as seen from
+    the host."""
 
     id: str
     state: str

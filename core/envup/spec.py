@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from envup.model import MachineSpec, Step
+from envup.model import MachineSpec, Place, Step
+
+_HIDDEN = "hmac:"
 
 
 def summary(spec: MachineSpec, salt: str) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def summary(spec: MachineSpec, salt: str) -> dict[str, Any]:
     resources = spec.resources
     flat: dict[str, Any] = {
         "provider": spec.provider,
-        "image": {"source": spec.image.source, **spec.image.options},
+        "image": {"source": spec.image.source, **kept(spec.image.options, spec.image.secrets, salt)},
         "hostname": spec.hostname,
         "user": spec.user,
         "resources.cpus": resources.cpus,
@@ -31,7 +33,7 @@ def summary(spec: MachineSpec, salt: str) -> dict[str, Any]:
     }
     for name, value in spec.environment.items():
         flat[f"environment.{name}"] = hidden(value, salt) if name in spec.secrets else value
-    for name, value in spec.options.get(spec.provider, {}).items():
+    for name, value in kept(spec.options, spec.secret_options, salt).get(spec.provider, {}).items():
         flat[f"{spec.provider}.{name}"] = value
     plain: dict[str, Any] = json.loads(json.dumps(flat, default=str))
     return plain
@@ -39,7 +41,18 @@ def summary(spec: MachineSpec, salt: str) -> dict[str, Any]:
 
 def hidden(value: str, salt: str) -> str:
     """A digest that tells whether a secret changed, useless without `salt`."""
-    return "hmac:" + hmac.new(salt.encode(), value.encode(), "sha256").hexdigest()
+    return _HIDDEN + hmac.new(salt.encode(), value.encode(), "sha256").hexdigest()
+
+
+def kept(options: Any, secrets: Collection[Place], salt: str) -> Any:
+    """Options as they may be stored: at `secrets`, places within them, digests in the place of values."""
+    if not secrets:
+        return options
+    if () in secrets:
+        return hidden(str(options), salt)
+    items = enumerate(options) if isinstance(options, list) else options.items()
+    inner = {key: kept(value, [at[1:] for at in secrets if at[0] == key], salt) for key, value in items}
+    return [*inner.values()] if isinstance(options, list) else inner
 
 
 def digest(value: Any) -> str:
@@ -53,12 +66,12 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def in_words(key: str, old: Any, new: Any) -> str:
-    """One change as a reader would say it; values of variables are left out."""
+    """One change as a reader would say it; values of variables and those from outside the Envfile are left out."""
     if key.startswith("environment."):
         return f"{key} changed"
     if key == "image":
         return f"image changed from {image_in_words(old)} to {image_in_words(new)}"
-    if isinstance(old, list | dict) or isinstance(new, list | dict):
+    if any(isinstance(value, list | dict) or _is_hidden(value) for value in (old, new)):
         return f"{key} changed"
     shown = ["unset" if value is None else _size(key, value) for value in (old, new)]
     return f"{key} changed from {shown[0]} to {shown[1]}"
@@ -68,8 +81,13 @@ def image_in_words(image: Mapping[str, Any] | None) -> str:
     """A short name of an image reference as `summary` keeps it."""
     if not image:
         return "none"
-    options = [str(value) for key, value in image.items() if key != "source" and isinstance(value, str)]
+    texts = [value for key, value in image.items() if key != "source" and isinstance(value, str)]
+    options = ["***" if _is_hidden(value) else value for value in texts]
     return "/".join(options[:2]) if options else str(image["source"])
+
+
+def _is_hidden(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(_HIDDEN)
 
 
 def _size(key: str, value: Any) -> str:
@@ -86,4 +104,4 @@ def definition(step: Step, salt: str) -> str:
     environment = {
         name: hidden(value, salt) if name in step.secrets else value for name, value in step.environment.items()
     }
-    return digest([step.kind, step.options, environment, step.user])
+    return digest([step.kind, kept(step.options, step.secret_options, salt), environment, step.user])

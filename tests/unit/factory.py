@@ -15,7 +15,7 @@ from envup.state.records import MachineRecord, Records, StepRecord
 SALT = "salt"
 
 
-def step(index: int, body: str = "true", **changes: Any) -> Step:
+def step(index: int, body: Any = "true", **changes: Any) -> Step:
     return Step(index=index, name=changes.pop("name", f"step-{index}"), kind="shell", options=body, **changes)
 
 

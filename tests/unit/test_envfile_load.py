@@ -233,6 +233,36 @@ def test_what_a_secret_is_a_part_of_and_the_part_itself_are_both_secret(project:
     assert environment.secret_values() == {"t0p", "http://u:t0p@h"}
 
 
+def test_secrets_in_options_are_known_by_their_place(project: Project) -> None:
+    project.environ = {"TOKEN": "hunter2", "LEVEL": "5"}
+    machine = project.machine(
+        "image: {dockerfile: ./Dockerfile, args: {A: plain, B: 'x-${TOKEN}'}}\nbox: {level: '${LEVEL}'}\n"
+        "provision: [{shell: {script: s, args: [a, '${TOKEN}']}}, {shell: plain}]\n"
+    )
+    assert machine.image.secrets == {("args", "B")}
+    assert machine.secret_options == {("box", "level")}
+    assert [step.secret_options for step in machine.steps] == [{("args", 1)}, frozenset()]
+    environment = Environment("", Path(), Path(), (machine,), foreign=frozenset({"hunter2"}))
+    assert environment.secret_values() == {"hunter2"}
+
+
+def test_values_in_options_that_name_files_of_this_host_are_shown(project: Project) -> None:
+    project.environ = {
+        "WHERE": "rootfs",
+        "HERE": str(project.directory),
+        "MIRROR": "http://u:t0ps@h",
+        "SUITE": "trixie",
+    }
+    image = "image: {tarball: '${WHERE}/x.tar'}\n"
+    environment = project.load(f"{image}provision: [{{copy: {{from: '${{HERE}}/x', to: /x}}}}]\n")
+    assert (environment.machines[0].image.secrets, environment.secret_values()) == (frozenset(), frozenset())
+    environment = project.load("image: {debootstrap: {distribution: debian, suite: sid, mirror: '${MIRROR}'}}\n")
+    assert environment.machines[0].image.secrets == {("mirror",)}
+    assert environment.secret_values() == {"http://u:t0ps@h"}
+    environment = project.load("image: debian/${SUITE}\n")
+    assert (environment.machines[0].image.secrets, environment.secret_values()) == (frozenset(), frozenset())
+
+
 def test_a_value_from_outside_is_in_no_message_and_in_no_file_of_the_cache(project: Project) -> None:
     project.environ = {"TOKEN": "hunter2"}
     project.load("image: host\nenvironment: {T: '${TOKEN}'}\n")

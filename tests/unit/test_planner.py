@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from factory import environment, knowledge, machine, seen, step
+from factory import environment, knowledge, machine, record, seen, step
 
-from envup.model import Probe, Resources, Step
+from envup.model import ImageReference, Probe, Resources, Step
 from envup.observe import Observed
 from envup.plan import Plan
 from envup.planner import Wish, plan_down, plan_provision, plan_resume, plan_up
@@ -216,6 +216,25 @@ def test_a_secret_that_changed_is_seen_and_not_told() -> None:
     plan = plan_up(environment(now), knowledge(web), Wish())
     assert ids(plan) == ["web/stop", "web/start"]
     assert "value" not in str(plan)
+
+
+def test_a_secret_in_the_options_of_image_provider_or_step_is_seen_and_in_no_record() -> None:
+    secret = frozenset({("args", "T")})
+    old = machine(
+        image=ImageReference("dockerfile", {"dockerfile": "/d", "args": {"T": "old-value"}}, secret),
+        options={"chroot": {"words": ["a", "old-value"]}},
+        secret_options=frozenset({("chroot", "words", 1)}),
+        steps=(step(0, {"args": {"T": "old-value"}}, secret_options=secret),),
+    )
+    assert "value" not in str(record(old))
+    for changed in (
+        replace(old, image=replace(old.image, options={"dockerfile": "/d", "args": {"T": "new-value"}})),
+        replace(old, options={"chroot": {"words": ["a", "new-value"]}}),
+        replace(old, steps=(replace(old.steps[0], options={"args": {"T": "new-value"}}),)),
+    ):
+        plan = plan_up(environment(changed), knowledge(old), Wish())
+        assert plan.changes and "value" not in str(plan)
+        assert not plan_up(environment(changed), knowledge(changed), Wish()).changes
 
 
 def test_a_machine_waits_for_the_condition_that_it_depends_on() -> None:

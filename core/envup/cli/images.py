@@ -71,6 +71,7 @@ def _row(image: StoredImage, used: set[str], now: float) -> list[str]:
 
 def _build(arguments: Arguments) -> int:
     from envup.cli.rendering import renderer
+    from envup.output import masked, masked_errors
     from envup.project import Project
 
     with renderer(arguments) as report:
@@ -80,18 +81,21 @@ def _build(arguments: Arguments) -> int:
         if unknown := set(arguments.name) - {spec.name for spec in specs}:
             raise UsageError(f"there is no machine '{min(unknown)}'")
         different = {(spec.provider, repr(spec.image)): spec for spec in specs}
-        built = {spec.name: _obtain(project, spec, report.emit, arguments.refresh) for spec in different.values()}
+        secrets = environment.secret_values()
+        emit = masked(report.emit, secrets)
+        with masked_errors(secrets):
+            built = {spec.name: _obtain(project, spec, emit, secrets, arguments.refresh) for spec in different.values()}
         for name, image in built.items():
             report.say(f"{name}: {image.digest}")
         report.result(ok=True, images={name: image.digest for name, image in built.items()})
     return 0
 
 
-def _obtain(project: Project, spec: MachineSpec, emit: Emit, refresh: bool) -> Image:
+def _obtain(project: Project, spec: MachineSpec, emit: Emit, secrets: frozenset[str], refresh: bool) -> Image:
     from envup.actions import obtain
 
-    provider = None if spec.provider == "auto" else project.provider(spec.provider)
-    return obtain(provider, project.images, spec, emit, action=f"{spec.name}/image", refresh=refresh)
+    provider, action = None if spec.provider == "auto" else project.provider(spec.provider), f"{spec.name}/image"
+    return obtain(provider, project.images, spec, emit, action=action, redact=secrets, refresh=refresh)
 
 
 def _remove(arguments: Arguments) -> int:

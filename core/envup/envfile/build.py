@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from envup.envfile import units
-from envup.envfile.interpolate import Path as Place
-from envup.model import Environment, ImageReference, MachineSpec, Mount, Probe, Resources, Step
+from envup.model import Environment, ImageReference, MachineSpec, Mount, Place, Probe, Resources, Step
 
 OWN = frozenset(
     ("provider", "requires", "image", "resources", "hostname", "user", "environment", "ports", "mounts")
@@ -42,10 +41,11 @@ class _Builder:
     def machine(self, name: str, provider: str | None) -> MachineSpec:
         value = self._document["machines"][name]
         environment = value.get("environment", {})
+        options = {key: given for key, given in value.items() if key not in OWN}
         wanted = value.get("depends_on", {})
         return MachineSpec(
             name=name,
-            image=self._image(value["image"]),
+            image=self._image(value["image"], ("machines", name, "image")),
             provider=provider or value["provider"],
             isolation=value.get("requires", {}).get("isolation"),
             resources=_resources(value.get("resources", {})),
@@ -57,8 +57,9 @@ class _Builder:
             depends_on=wanted if isinstance(wanted, dict) else dict.fromkeys(wanted, "started"),
             ready=_probe(value["ready"]) if "ready" in value else None,
             steps=tuple(self._steps(name, value.get("provision", ()))),
-            options={key: options for key, options in value.items() if key not in OWN},
+            options=options,
             secrets=self._secrets(environment, ("machines", name, "environment")),
+            secret_options=frozenset((key, *at) for key in options for at in self._within(("machines", name, key))),
             peers=tuple(other for other in self._document["machines"] if other != name),
         )
 
@@ -66,6 +67,15 @@ class _Builder:
         found = frozenset(name for name in environment if (*path, name) in self._outside)
         self.foreign.update(*(self._outside[(*path, name)] for name in found))
         return found
+
+    def _within(self, path: Place, *, but: Collection[Place] = ()) -> frozenset[Place]:
+        """Where in the options at `path` a value came from outside, `but` left out."""
+        if not self._outside:
+            return frozenset()
+        found = {at[len(path) :]: values for at, values in self._outside.items() if at[: len(path)] == path}
+        places = frozenset(found).difference(but)
+        self.foreign.update(value for at in places for value in found[at] if not _names_a_file(value))
+        return places
 
     def _steps(self, machine: str, steps: list[dict[str, Any]]) -> Iterator[Step]:
         taken = {step["name"] for step in steps if "name" in step}
@@ -75,11 +85,11 @@ class _Builder:
             name = step.get("name") or f"{kind}-{index + 1}"
             while "name" not in step and name in taken:
                 name = f"{name}'"
-            path = ("machines", machine, "provision", index, "environment")
-            secrets = self._secrets(environment, path)
-            yield Step(index, name, kind, step[kind], environment, step.get("user"), step["run"], secrets)
+            path: Place = ("machines", machine, "provision", index)
+            secrets, within = self._secrets(environment, (*path, "environment")), self._within((*path, kind))
+            yield Step(index, name, kind, step[kind], environment, step.get("user"), step["run"], secrets, within)
 
-    def _image(self, value: str | dict[str, Any]) -> ImageReference:
+    def _image(self, value: str | dict[str, Any], path: Place) -> ImageReference:
         if value == "host":
             return ImageReference("host")
         if isinstance(value, str):
@@ -89,10 +99,11 @@ class _Builder:
         source = next(iter(value))
         own = value.get(source)
         options = dict(own) if isinstance(own, dict) else dict(value)
-        for key in PATHS.get(source, ()):
-            if key in options and "://" not in options[key]:
-                options[key] = self._path(options[key])
-        return ImageReference(source, options)
+        paths = [key for key in PATHS.get(source, ()) if key in options and "://" not in options[key]]
+        for key in paths:
+            options[key] = self._path(options[key])
+        place = (*path, source) if isinstance(own, dict) else path
+        return ImageReference(source, options, self._within(place, but=[(key,) for key in paths]))
 
     def _debootstrap(self, chosen: Mapping[str, str]) -> dict[str, Any]:
         return {key: value for key, value in self._document["debootstrap"].items() if key not in chosen}
@@ -108,6 +119,11 @@ class _Builder:
         if real != self._real and not real.startswith(self._real.rstrip("/") + "/"):
             self.leading_out.append(path)
         return path
+
+
+def _names_a_file(value: str) -> bool:
+    """Whether a value is the path of something on this host, which is no secret, and stands in many a message."""
+    return os.path.isabs(value) and os.path.lexists(value)  # noqa: PTH117
 
 
 def _resources(value: Mapping[str, Any]) -> Resources:

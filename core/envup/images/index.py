@@ -14,14 +14,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from envup.files import write_atomically
-from envup.model import ImageReference
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Entry(NamedTuple):
-    """One reference in the index. Times are seconds since the epoch; `size` is bytes; `environment` holds the variables
-    that the image declares."""
+    """One reference in the index. `options` has digests in the place of values from outside the Envfile. Times are
+    seconds since the epoch; `size` is bytes; `environment` holds the variables that the image declares."""
 
     source: str
     options: Mapping[str, Any]
@@ -33,10 +32,10 @@ class Entry(NamedTuple):
     environment: Mapping[str, str] = MappingProxyType({})
 
 
-def key_of(reference: ImageReference, distinction: Mapping[str, Any]) -> str:
-    """What tells this reference from others: its source, the options that say something, and the source's own key."""
-    options = {name: value for name, value in reference.options.items() if value is not None}
-    text = json.dumps([reference.source, options, distinction], sort_keys=True, default=str)
+def key_of(source: str, options: Mapping[str, Any], distinction: Mapping[str, Any]) -> str:
+    """What tells a reference from others: its source, the options that say something, and the source's own key."""
+    telling = {name: value for name, value in options.items() if value is not None}
+    text = json.dumps([source, telling, distinction], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

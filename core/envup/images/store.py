@@ -1,8 +1,8 @@
 """The image store: hub forms by their digest, and an index from references to digests.
 
 Below the data directory's `images/`: `blobs/sha256/<hex>.tar`, `refs/<key>.json`, `locks/` (one a reference, held while
-it is fetched) and `work/` (half-made images, each owned by a locked file, so that those of a dead process are told
-apart).
+it is fetched), `work/` (half-made images, each owned by a locked file, so that those of a dead process are told apart)
+and `salt`, which keys the digests of what came into a reference from outside the Envfile.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from envup import spec as specs
 from envup.errors import EnvupError
 from envup.events import Emit, Event
+from envup.files import write_atomically
 from envup.home import Home
 from envup.image import FetchContext, Image, ImageSource
 from envup.images import locks
 from envup.images.index import Entry, Index, key_of
 from envup.model import ImageReference
-from envup.spec import image_in_words
 from envup.value import Value, replace
 
 HOST = Image("host", None)
 """The one image without an archive."""
+_SALT = "salt"
 
 
 class Sources(Protocol):
@@ -68,6 +70,10 @@ class Store:
         for part in ("blobs", "blobs/sha256", "refs", "locks"):
             (self._root / part).mkdir(mode=0o700, parents=True, exist_ok=True)
         (self._root / "work").mkdir(mode=0o711, exist_ok=True)  # apt's own user works below it
+        if not (self._root / _SALT).exists():
+            with locks.exclusive(self._root / "locks" / "store"):
+                if not (self._root / _SALT).exists():
+                    write_atomically(self._root / _SALT, os.urandom(16).hex().encode(), mode=0o600)
         return self._root
 
     def find(self, reference: ImageReference) -> Image | None:
@@ -85,6 +91,8 @@ class Store:
         """
         if reference.source == "host":
             return HOST
+        with _told("cannot store the image"):
+            root = self._made
         key = self._key(reference)
         if not refresh and (image := self._use(key)):
             return image
@@ -95,7 +103,7 @@ class Store:
         def waiting() -> None:
             stamped(Event("progress", text="waiting for another command that fetches this image"))
 
-        with _told("cannot store the image"), locks.exclusive(self._made / "locks" / f"{key}.lock", waiting):
+        with _told("cannot store the image"), locks.exclusive(root / "locks" / f"{key}.lock", waiting):
             if not refresh and (image := self._use(key)):
                 return image
             locks.sweep(self._root / "work")
@@ -140,7 +148,15 @@ class Store:
                     lock.unlink(missing_ok=True)
 
     def _key(self, reference: ImageReference) -> str:
-        return key_of(reference, self._host.image_source(reference.source)().key(reference.options))
+        distinction = self._host.image_source(reference.source)().key(reference.options)
+        return key_of(reference.source, self._kept(reference), distinction)
+
+    def _kept(self, reference: ImageReference) -> Mapping[str, Any]:
+        """The options as they may be stored. Before the first image there is no salt, and nothing to be found."""
+        salt = self._root / _SALT
+        known = salt.read_text() if reference.secrets and salt.exists() else ""
+        options: Mapping[str, Any] = specs.kept(reference.options, reference.secrets, known)
+        return options
 
     def _find(self, key: str) -> Image | None:
         entry = self._index.read(key)
@@ -179,7 +195,7 @@ class Store:
         digest, size = _seal(archive)
         now = time.time()
         architecture = fetched.architecture or contents.architecture
-        options, environment = dict(reference.options), fetched.environment
+        options, environment = dict(self._kept(reference)), fetched.environment
         entry = Entry(reference.source, options, digest, architecture, size, now, now, environment)
         blob = self._blob(digest)
         with locks.exclusive(self._root / "locks" / "store"):
@@ -207,7 +223,7 @@ class Store:
         entries = [entry for _, entry in self._index.entries() if entry and entry.digest == digest]
         return StoredImage(
             digest,
-            tuple(image_in_words({"source": entry.source, **entry.options}) for entry in entries),
+            tuple(specs.image_in_words({"source": entry.source, **entry.options}) for entry in entries),
             status.st_size,
             min((entry.created for entry in entries), default=status.st_mtime),
             max((entry.last_used for entry in entries), default=status.st_mtime),
