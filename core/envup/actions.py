@@ -248,7 +248,7 @@ class Actions:
 
 
 def obtain(
-    provider: Provider | None,
+    provider: Provider,
     store: Store,
     spec: MachineSpec,
     emit: Emit,

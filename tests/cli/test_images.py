@@ -1,4 +1,5 @@
-"""Images of machines that pretend: the variables that they declare, and secrets in what they are made with."""
+"""Images of machines that pretend: the variables that they declare, secrets in what they are made with, and who makes
+them."""
 
 from __future__ import annotations
 
@@ -116,3 +117,39 @@ def test_a_changed_secret_in_a_providers_options_is_seen_and_not_told(shop: Shop
     shop.environment["LEVEL"] = "84848484"
     (asks,) = shop.json("plan")["asks"]
     assert asks.endswith("pretend.level changed")
+
+
+OWN_IMAGES = """\
+import pluggy
+from envup.image import Image
+from envup.provider import OwnImages
+from plugin_pretend import Pretend
+
+class Shelf(Pretend, OwnImages):
+    name, sources = "shelf", frozenset({"variant"})
+
+    def obtain(self, reference, emit, *, refresh=False):
+        return Image("from the shelf", None)
+
+@pluggy.HookimplMarker("envup")
+def envup_provider():
+    return Shelf
+"""
+
+
+def test_build_gets_an_image_from_where_up_gets_it(shop: Shop) -> None:
+    schema = manifest("provider", isolation="container")
+    install(Path(shop.environment["PYTHONPATH"]), "shelf", code=OWN_IMAGES, schema=schema)
+    text = "image: {variant: {role: web}}\nmounts: []\n"
+    shop.write(f"{text}provider: shelf\n")
+    assert shop.run("up").returncode == 0
+    shop.write(text)  # the machine stays where it is
+    assert shop.run("plan", "--check").returncode == 0
+    assert shop.events("images", "build")[-1]["images"] == {"default": "from the shelf"}
+    assert shop.json("images")["images"] == []
+
+
+def test_build_refuses_what_up_would_refuse(shop: Shop) -> None:
+    shop.write(f"image: {{variant: {{role: web}}}}\nprovider: chroot\nmounts: ['{shop.directory}/none:/mnt']\n")
+    refused = shop.events("plan", code=2)[-1]
+    assert shop.events("images", "build", code=2)[-1]["message"] == refused["message"]

@@ -73,10 +73,13 @@ def _build(arguments: Arguments) -> int:
     from envup.cli.rendering import renderer
     from envup.output import masked, masked_errors
     from envup.project import Project
+    from envup.resolve import Resolver
 
     with renderer(arguments) as report:
         project = Project.open(arguments.file, emit=report.emit)
-        environment = project.environment()
+        records = project.state.records(project.identity.id)
+        resolver = Resolver(project.identity, records, project.provider, project.examine_providers)
+        environment = resolver.settle(project.environment())
         specs = [spec for spec in environment.machines if not arguments.name or spec.name in arguments.name]
         if unknown := set(arguments.name) - {spec.name for spec in specs}:
             raise UsageError(f"there is no machine '{min(unknown)}'")
@@ -94,7 +97,7 @@ def _build(arguments: Arguments) -> int:
 def _obtain(project: Project, spec: MachineSpec, emit: Emit, secrets: frozenset[str], refresh: bool) -> Image:
     from envup.actions import obtain
 
-    provider, action = None if spec.provider == "auto" else project.provider(spec.provider), f"{spec.name}/image"
+    provider, action = project.provider(spec.provider), f"{spec.name}/image"
     return obtain(provider, project.images, spec, emit, action=action, redact=secrets, refresh=refresh)
 
 
