@@ -191,6 +191,15 @@ def test_what_a_program_to_be_has_of_the_host_is_closed_to_the_machines_root(loo
     assert "Permission denied" in looked.stderr
 
 
+def test_a_program_to_be_leads_its_group_before_anything_can_hold_it_up(inner: Machine) -> None:
+    with _frozen_group() as group:
+        command = inner.command("true", way={"cgroups": (str(group),)})
+        with subprocess.Popen(command.pop("args"), **command) as entering:
+            child = _first_in(group)
+            assert os.getsid(child) == child
+            entering.kill()
+
+
 @contextlib.contextmanager
 def _inner_group() -> Iterator[Path]:
     """A control group of version 2 that shares a controller with groups below it, and so takes no processes."""

@@ -72,9 +72,9 @@ class _Program:
     def start(self, mask: set[int], alive: int) -> int:
         """What the child does. Returns an exit code, and only when the program could not be started."""
         try:
+            os.setsid()
             for cgroup in self.cgroups:
                 os.write(cgroup, b"0")
-            os.setsid()
             if self.pair is not None:
                 terminal.adopt(self.pair.slave)
             self.way.confine(self.kept, self.host_proc)

@@ -150,7 +150,8 @@ class _Program:
         try:
             os.killpg(self._child, number)
         except ProcessLookupError:
-            return
+            if self.status is None:  # it does not lead its group yet
+                os.kill(self._child, number)
 
 
 def _group_members(host_proc: int, group: int) -> list[int]:
