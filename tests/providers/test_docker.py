@@ -116,7 +116,10 @@ def test_options_arrive(subject: Subject, engine: Engine) -> None:
         assert subject.shell(instance, "test -c /dev/fuse && test -c /dev/nothing && echo yes") == "yes"
         assert host["DeviceCgroupRules"] == ["c 1:3 mr"]
         assert subject.shell(instance, "df -k /scratch | tail -n 1 | awk '{print $2}'") == "1024"
-        assert subject.shell(instance, "ulimit -Sn; ulimit -Hn; ulimit -c") == "100\n200\n0"
+        # That of the first program: runc before 1.1.13 races with its own runtime for the soft limit of others.
+        limits = subject.shell(instance, "cat /proc/1/limits").splitlines()
+        assert ["100", "200"] in [line.split()[3:5] for line in limits if line.startswith("Max open files")]
+        assert subject.shell(instance, "ulimit -Hn; ulimit -c") == "200\n0"
         assert subject.shell(instance, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start") == "80"
         assert {"nameserver 192.0.2.1", "search example.test"} <= set(
             subject.shell(instance, "cat /etc/resolv.conf").splitlines()
