@@ -8,8 +8,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 
 from envup import children
@@ -17,6 +17,7 @@ from envup.errors import EnvupError, InterruptedByUser
 from envup.events import Emit, Event
 from envup.plan import Action, Plan
 from envup.state.records import State
+from envup.tasks import Task
 
 _WORKERS = 4 * (os.cpu_count() or 1)
 """Actions that work on a backend at a time."""
@@ -58,20 +59,17 @@ def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emi
         ):
             perform(action)
 
-    with _woken_by_signals() as bell, ThreadPoolExecutor(max(1, len(waiting))) as pool:
-        running: dict[Future[None], Action] = {}
+    with _woken_by_signals() as bell, _all_ended() as running:
         while True:
             for name in [name for name in waiting if not blockers[name] and not children.cancelled()]:
                 action = waiting.pop(name)
-                future = pool.submit(one, action)
-                running[future] = action
-                future.add_done_callback(bell.ring)
+                running[Task(partial(one, action), at_end=bell.ring)] = action
             if not running:
                 break
             bell.wait()
-            for future in [future for future in running if future.done()]:
-                action = running.pop(future)
-                if _succeeded(action, future, report):
+            for task in [task for task in running if task.ended]:
+                action = running.pop(task)
+                if _succeeded(action, task.error, report):
                     for names in blockers.values():
                         names.discard(action.id)
     report.interrupted = children.cancelled()
@@ -89,7 +87,7 @@ class _Bell:
         self._reader, self.writer = os.pipe()
         os.set_blocking(self.writer, False)
 
-    def ring(self, _future: Future[None]) -> None:
+    def ring(self) -> None:
         """Let `wait` return."""
         with contextlib.suppress(BlockingIOError):
             os.write(self.writer, b"\0")
@@ -104,8 +102,18 @@ class _Bell:
         os.close(self.writer)
 
 
-def _succeeded(action: Action, future: Future[None], report: Report) -> bool:
-    error = future.exception()
+@contextlib.contextmanager
+def _all_ended() -> Iterator[dict[Task[None], Action]]:
+    """The actions that run; waited for in any case."""
+    running: dict[Task[None], Action] = {}
+    try:
+        yield running
+    finally:
+        for task in running:
+            task.join()
+
+
+def _succeeded(action: Action, error: BaseException | None, report: Report) -> bool:
     if error is None:
         return True
     if not isinstance(error, EnvupError):

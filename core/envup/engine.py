@@ -127,13 +127,13 @@ class Engine:
         gone = {action.machine for action in plan.actions if action.verb in ("destroy", "forget")}
         made = {action.machine for action in plan.actions if action.verb == "create"}
         if report.ok and gone and not made and not self._observed.silent and gone >= self._observed.machines.keys():
-            self._forget_environment()
+            self._empty_environment()
 
-    def _forget_environment(self) -> None:
+    def _empty_environment(self) -> None:
         import shutil
 
         shutil.rmtree(self.project.log_directory, ignore_errors=True)
-        self.project.state.forget_environment(self.project.identity.id)
+        self.project.state.empty_environment(self.project.identity.id)
 
     def _settle_what_is_gone(self, known: Knowledge, *, everything: bool) -> None:
         """Clear what a command that died left where no backend has a machine: half-made images, open journal entries,
@@ -144,7 +144,7 @@ class Engine:
         if any(action == "image" for _, action in unfinished):
             self.project.images.sweep()
         if everything and not known.observed.machines:
-            self._forget_environment()
+            self._empty_environment()
 
     def _declared(self, provider: str | None) -> tuple[Environment, Records]:
         project = self.project

@@ -50,10 +50,12 @@ def observe(providers: Sequence[Provider], environment: str, preferred: Mapping[
 def _answers(providers: Sequence[Provider], environment: str) -> Sequence[Sequence[Instance] | EnvupError]:
     if len(providers) < 2:
         return [_answer(provider, environment) for provider in providers]
-    from concurrent.futures import ThreadPoolExecutor
+    from functools import partial
 
-    with ThreadPoolExecutor(len(providers)) as pool:
-        return list(pool.map(lambda provider: _answer(provider, environment), providers))
+    from envup.tasks import Task
+
+    tasks = [Task(partial(_answer, provider, environment)) for provider in providers]
+    return [task.result() for task in tasks]
 
 
 def _answer(provider: Provider, environment: str) -> Sequence[Instance] | EnvupError:

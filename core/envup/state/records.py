@@ -143,16 +143,26 @@ class State:
             time.time(),
         )
 
-    def forget_environment(self, environment: str) -> None:
-        """Drop all that is known of an environment, its journal included."""
+    def empty_environment(self, environment: str) -> None:
+        """Drop what is known of an environment, its journal included, but for that it has nothing."""
         with self._writing():
-            for table in ("machine", "step", "journal"):
-                self._database.execute(f"DELETE FROM {table} WHERE environment = ?", (environment,))
+            self._drop(environment)
+            self._database.execute("UPDATE environment SET directory = '' WHERE id = ?", (environment,))
+
+    def forget_environment(self, environment: str) -> None:
+        """Drop all that is known of an environment."""
+        with self._writing():
+            self._drop(environment)
             self._database.execute("DELETE FROM environment WHERE id = ?", (environment,))
 
+    def _drop(self, environment: str) -> None:
+        for table in ("machine", "step", "journal"):
+            self._database.execute(f"DELETE FROM {table} WHERE environment = ?", (environment,))
+
     def environments(self) -> Sequence[tuple[str, str, str, str]]:
-        """(id, name, directory, file) of every environment of this user, by directory."""
-        return self._all("SELECT id, name, directory, file FROM environment ORDER BY directory")
+        """(id, name, directory, file) of every environment of this user that is not empty, by directory."""
+        query = "SELECT id, name, directory, file FROM environment WHERE directory != '' ORDER BY directory"
+        return self._all(query)
 
     def knows(self, environment: str) -> bool:
         """Whether a command that changes something was ever carried out for this environment."""
