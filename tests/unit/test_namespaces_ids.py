@@ -145,3 +145,17 @@ def test_a_killed_first_process_takes_all_others_with_it() -> None:
             ending.end(run, 0)
             assert entered.wait(30) in (-signal.SIGKILL, 137)
         assert ending.members(run) == set()
+
+
+@pytest.mark.root
+def test_processes_in_namespaces_of_its_programs_are_members_of_a_machine() -> None:
+    nested = ("unshare", "--pid", "--fork", "--kill-child", "unshare", "--pid", "--fork", "sh", "-c", "echo; sleep 600")
+    with machine() as running, machine() as other:
+        with subprocess.Popen(**running.command(*nested), stdout=subprocess.PIPE) as entered:
+            assert entered.stdout is not None
+            entered.stdout.readline()
+            members = ending.members({"pid": running.way.pid})
+            names = [Path(f"/proc/{process}/comm").read_text().strip() for process in members]
+            ending.end({"pid": running.way.pid, "start": running.way.start}, 0)
+        assert sorted(names) == ["sh", "sh", "sleep", "sleep", "unshare", "unshare"]
+        assert not members & {other.way.pid, os.getpid()}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import signal
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 1.0
 """Seconds that a killed machine is waited for before stopped host processes that must reap some of it are continued."""
+_NS_GET_PARENT = 0xB702
+"""ioctl_ns(2)."""
 
 
 def ask(way: Way, seconds: float, *, spared: Collection[int] = ()) -> None:
@@ -94,11 +97,30 @@ def _continue_stopped(namespace: int | None) -> None:
 
 
 def members(run: Mapping[str, Any]) -> set[int]:
-    """Every process of a running machine, by its number on the host; none when it has ended."""
+    """Every process of a running machine, by its number on the host; none when it has ended. Those in PID namespaces
+    that its programs made are among them."""
     namespace = _namespace(f"/proc/{run['pid']}/ns/pid")
     if namespace is None:
         return set()
-    return {process for process in _processes() if _namespace(f"/proc/{process}/ns/pid") == namespace}
+    return {process for process in _processes() if _is_below(process, namespace)}
+
+
+def _is_below(process: int, namespace: int) -> bool:
+    """Whether a process is in a PID namespace, or in one that was made in it."""
+    try:
+        descriptor = os.open(f"/proc/{process}/ns/pid", os.O_RDONLY)
+    except OSError:
+        return False
+    while os.fstat(descriptor).st_ino != namespace:
+        child = descriptor
+        try:
+            descriptor = fcntl.ioctl(child, _NS_GET_PARENT)
+        except PermissionError:  # its parent is none that this process could see
+            return False
+        finally:
+            os.close(child)
+    os.close(descriptor)
+    return True
 
 
 def _processes() -> list[int]:
