@@ -9,10 +9,15 @@ run a host tool such as tar there. A map is written `inside:outside:count,…`, 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
 from envup.namespaces import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def enter(uids: str, gids: str) -> None:
@@ -25,10 +30,12 @@ def enter(uids: str, gids: str) -> None:
         os.close(writer)
         os._exit(_write_maps(reader, parent, uids, gids))
     os.close(reader)
-    syscalls.unshare(syscalls.CLONE_NEWUSER)
-    os.write(writer, b"go")
-    os.close(writer)
-    status = os.waitstatus_to_exitcode(os.waitpid(mapper, 0)[1])
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        os.write(writer, b"go")
+    finally:
+        os.close(writer)
+        status = os.waitstatus_to_exitcode(os.waitpid(mapper, 0)[1])
     if status != 0:
         raise OSError(f"the maps {uids} and {gids} were refused")
     os.setresgid(0, 0, 0)
@@ -42,21 +49,38 @@ def held(uids: str, gids: str) -> int:
     go_reader, go_writer = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(go_writer)
-        syscalls.unshare(syscalls.CLONE_NEWUSER)
-        os.write(ready_writer, b"r")
-        os.read(go_reader, 1)
-        os._exit(0)
+        _hold(go_reader, go_writer, ready_writer)
     for descriptor in (ready_writer, go_reader):
         os.close(descriptor)
     try:
-        os.read(ready_reader, 1)
+        _await_ready(ready_reader)
         _write_directly(child, uids, gids)
         return os.open(f"/proc/{child}/ns/user", os.O_RDONLY)
     finally:
         os.close(ready_reader)
         os.close(go_writer)
         os.waitpid(child, 0)
+
+
+def _hold(go_reader: int, go_writer: int, ready: int) -> NoReturn:
+    """What the child of `held` does: be in a new namespace until its parent has a hold of it."""
+    try:
+        os.close(go_writer)
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        os.write(ready, b"\0")
+        os.read(go_reader, 1)
+    except OSError as error:
+        os.write(ready, bytes([error.errno or errno.EIO]))
+    finally:
+        os._exit(0)
+
+
+def _await_ready(ready: int) -> None:
+    """Errors: the `OSError` that kept the child from its namespace."""
+    said = os.read(ready, 1)
+    if said != b"\0":
+        number = said[0] if said else errno.ECHILD
+        raise OSError(number, os.strerror(number), "user namespace")
 
 
 def _write_maps(reader: int, process: int, uids: str, gids: str) -> int:
