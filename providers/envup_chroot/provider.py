@@ -80,12 +80,13 @@ class ChrootProvider(NamespaceProvider, Resize):
         )
 
     def resize(self, instance: Instance, spec: MachineSpec) -> None:
-        """See `Resize`."""
-        from envup_chroot import resizing
+        """See `Resize`. PID 1 is in no group, see `holder`."""
+        from envup.namespaces import limits
 
         directory = self.machines.directory(instance.labels)
         with directories.held(directory):
-            resizing.resize(directory, self.group(directory), spec, rootless=self.rootless)
+            run, group = self.running(instance), self.group(directory)
+            limits.resize(directory, run, group, spec.resources, rootless=self.rootless, spared={run["pid"]})
 
     def _own(self, facts: Mapping[str, Any]) -> list[str]:
         """envup's own directories, which a machine made from the host's system must not see."""

@@ -10,11 +10,9 @@ anew when a machine restarts itself, and leaves what is above. Those of the moni
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from envup.errors import EnvupError
 from envup.namespaces import cgroups
@@ -22,21 +20,11 @@ from envup.namespaces import cgroups
 _SUFFIXES = ("", ".monitor", ".pivot")
 
 
-def hierarchies() -> Iterator[tuple[str, str, set[str]]]:
-    """(mount point, type, options) of each mounted hierarchy, after proc_pid_mountinfo(5)."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            left, _separator, right = line.partition(" - ")
-            kind, _source, options = right.rstrip().split(" ", 2)
-            if kind in ("cgroup", "cgroup2"):
-                yield left.split()[4], kind, set(options.split(","))
-
-
 def can_freeze(*, rootless: bool) -> bool:
     """Whether machines of this user can be given a freezer."""
     if cgroups.unified(rootless=rootless) is not None:
         return True
-    return not rootless and any("freezer" in options for _point, _kind, options in hierarchies())
+    return not rootless and any("freezer" in options for _point, _kind, options in cgroups.mounted())
 
 
 def joined(name: str, *, rootless: bool) -> list[str]:
@@ -44,18 +32,11 @@ def joined(name: str, *, rootless: bool) -> list[str]:
     has made root's; an ordinary user's is made here, where one is delegated to him."""
     if rootless:
         base = cgroups.unified(rootless=True)
-        return [] if base is None else [_made(base / "envup" / name)]
+        return [] if base is None else [str(cgroups.made(base / "envup" / name))]
     wanted = {"cpu", "memory", "pids", "freezer"}
-    found = [f"{point}/envup/{name}" for point, kind, options in hierarchies() if kind == "cgroup2" or wanted & options]
+    places = (point for point, kind, options in cgroups.mounted() if kind == "cgroup2" or wanted & {*options})
+    found = [f"{point}/envup/{name}" for point in places]
     return [group for group in found if os.path.isdir(group)]
-
-
-def _made(group: Path) -> str:
-    while not group.is_dir():
-        with contextlib.suppress(FileNotFoundError):  # somebody removed the empty parent just now
-            group.parent.mkdir(exist_ok=True)
-            group.mkdir()
-    return str(group)
 
 
 def freezer(joined: Sequence[str]) -> str:
@@ -125,5 +106,7 @@ def remove(name: str, *, rootless: bool) -> None:
         base = cgroups.unified(rootless=True)
         places = [f"{base}/envup/{name}"] if base is not None else []
     else:
-        places = [f"{point}/envup/{name}{suffix}" for point, _kind, _options in hierarchies() for suffix in _SUFFIXES]
+        places = [
+            f"{point}/envup/{name}{suffix}" for point, _kind, _options in cgroups.mounted() for suffix in _SUFFIXES
+        ]
     cgroups.remove(places)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from envup.provider import MachineSpec
 from envup_lxc import config
 
 
-def fill(directory: Path, spec: MachineSpec, image: Image, tree: Path, labels: Mapping[str, str]) -> dict[str, Any]:
+def fill(directory: Path, tree: Path, spec: MachineSpec, image: Image) -> dict[str, Any]:
     """Make layers and an empty console log; the facts of the machine. Errors: `EnvupError`, `OSError`."""
     (directory / config.CONSOLE).touch(mode=0o600)
     size = spec.resources.disk
@@ -20,7 +19,7 @@ def fill(directory: Path, spec: MachineSpec, image: Image, tree: Path, labels: M
         _make_root(directory, image, tree)
     else:
         disk_images.make_image(directory / "disk.img", size)
-    return {"labels": dict(labels), "image": image.digest, "disk": size is not None}
+    return {"disk": size is not None}
 
 
 def _make_root(directory: Path, image: Image, tree: Path) -> None:

@@ -18,24 +18,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from envup.namespaces import directories, records
-from envup.provider import Instance, Port
+from envup.namespaces import records
+from envup.provider import Instance
+from envup.value import replace
 from envup_lxc import groups
 
 FACTS = frozenset(("disk",))
 
 
-def look(_directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, boot: str) -> Instance:
-    """The machine as it is; see `directories.Look`."""
-    if run is None:
-        return Instance(facts["id"], "created", facts["labels"])
-    now = current(run, boot)
-    if now is None or not now["ready"]:
-        return Instance(facts["id"], "stopped", facts["labels"])
+def completed(instance: Instance, run: Mapping[str, Any] | None) -> Instance:
+    """A machine with what is LXC's own: an address, and that it may be frozen."""
+    if run is None or instance.state != "running":
+        return instance
     state = "suspended" if groups.is_frozen(run["freezer"]) else "running"
-    ports = tuple(Port(*port) for port in run["ports"])
-    addresses = (run["address"],) if run["address"] else ()
-    return Instance(facts["id"], state, facts["labels"], ports=ports, addresses=addresses)
+    return replace(instance, state=state, addresses=(run["address"],) if run["address"] else ())
 
 
 def current(run: Mapping[str, Any], boot: str) -> Mapping[str, Any] | None:
@@ -49,12 +45,6 @@ def current(run: Mapping[str, Any], boot: str) -> Mapping[str, Any] | None:
     child = child_of(run["monitor"])
     start = records.start_time(child) if child else None
     return {**run, "pid": child, "start": start} if start else None
-
-
-def running(directory: str) -> Mapping[str, Any] | None:
-    """The record of a machine that runs, ready or not."""
-    run = directories.read(f"{directory}/{records.FILE}")
-    return None if run is None else current(run, records.boot())
 
 
 def child_of(monitor: int) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from envup import namespaces
 from envup.errors import EnvupError
+from envup.events import Emit
 from envup.namespaces import ending, records
 from envup.provider import Command, HostCommand
 from envup_lxc import groups, ways
@@ -23,12 +24,12 @@ _CLEANING = 30.0
 """Seconds that LXC has to remove what it made for a machine that has ended."""
 
 
-def stop(run: Mapping[str, Any], grace: float) -> None:
+def stop(run: Mapping[str, Any], grace: float, machine: str, emit: Emit) -> None:
     """End every process of a machine, asked to in the way of its init and after `grace` seconds killed; returns when
     its monitor has gone as well. Errors: `EnvupError`."""
     with _opened(run["monitor"], run["monitor_start"]) as monitor:
         if run["ready"]:
-            _end(run, grace)
+            _end(run, grace, machine, emit)
         if monitor is None:
             return
         if not run["ready"]:
@@ -37,12 +38,12 @@ def stop(run: Mapping[str, Any], grace: float) -> None:
             raise EnvupError("LXC does not come to its end", hint=f"kill process {run['monitor']}")
 
 
-def _end(run: Mapping[str, Any], grace: float) -> None:
+def _end(run: Mapping[str, Any], grace: float, machine: str, emit: Emit) -> None:
     if groups.is_frozen(run["freezer"]):
         groups.freeze(run["freezer"], frozen=False)
     request = 0
     if grace > 0 and run["init"] == "small":
-        ending.ask(ways.way(run), grace)
+        ending.ask(ways.way(run), grace, machine=machine, emit=emit)
         grace = 0
     elif grace > 0 and run["init"] == "own":
         if _run(namespaces.enter(ways.way(run), Command(("poweroff",))), grace) == _MISSING:

@@ -38,10 +38,9 @@ def needed(resources: Resources) -> list[str]:
 
 def places(*, rootless: bool) -> Mapping[str, Place]:
     """Where this user can make groups, by controller. Reads mounts and files, changes nothing."""
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     own = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
     found: dict[str, Place] = {}
-    for point, kind, options in _mounted(mounts):
+    for point, kind, options in mounted():
         if kind == "cgroup2":
             base = _delegated(point, own) if rootless else point
             if base is not None:
@@ -53,14 +52,18 @@ def places(*, rootless: bool) -> Mapping[str, Place]:
 
 def unified(*, rootless: bool) -> Path | None:
     """Where this user can make groups of version 2, which all have a freezer; None where he cannot."""
-    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     own = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
-    points = [point for point, kind, _options in _mounted(mounts) if kind == "cgroup2"]
+    points = [point for point, kind, _options in mounted() if kind == "cgroup2"]
     return next((base for point in points if (base := _delegated(point, own) if rootless else point)), None)
 
 
+def mounted() -> Iterable[tuple[Path, str, list[str]]]:
+    """(mount point, type, options of the file system) of each hierarchy that is mounted here."""
+    return _mounted(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
+
+
 def _mounted(mountinfo: str) -> Iterable[tuple[Path, str, list[str]]]:
-    """(mount point, type, options of the file system) of each cgroup mount, as proc_pid_mountinfo(5) lists them."""
+    """As `mounted`, of what proc_pid_mountinfo(5) describes."""
     for line in mountinfo.splitlines():
         left, _separator, right = line.partition(" - ")
         kind, _source, options = right.split(" ", 2)
@@ -104,11 +107,17 @@ def make(name: str, resources: Resources, *, rootless: bool) -> list[Path]:
     return list(groups)
 
 
-def _make_group(place: Place, group: Path, controller: str) -> None:
+def made(group: Path) -> Path:
+    """A group of a machine, which is made, with the one above it, where it is missing. Errors: `OSError`."""
     while not group.is_dir():
         with contextlib.suppress(FileNotFoundError):  # somebody removed the empty parent just now
             group.parent.mkdir(exist_ok=True)
             group.mkdir()
+    return group
+
+
+def _make_group(place: Place, group: Path, controller: str) -> None:
+    made(group)
     if place.version == 2:
         for parent in (place.base, group.parent):
             control = parent / "cgroup.subtree_control"

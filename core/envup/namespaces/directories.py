@@ -124,12 +124,6 @@ def read(path: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def running(directory: Path) -> dict[str, Any] | None:
-    """The record of a machine whose holder lives, ready or not."""
-    run = read(f"{directory}/{records.FILE}")
-    return run if run is not None and records.is_alive(run, records.boot()) else None
-
-
 @contextlib.contextmanager
 def held(directory: Path) -> Iterator[int]:
     """`locked` for one that must exist. Errors: `EnvupError` when the machine is gone."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from envup.namespaces import cgroups, ending
+from envup.namespaces import cgroups, ending, records
 from envup.provider import Resources
 
 
@@ -15,6 +17,23 @@ def change(run: Mapping[str, Any], name: str, resources: Resources, *, rootless:
     groups = [str(group) for group in cgroups.make(name, resources, rootless=rootless)]
     cgroups.relax({*run["cgroups"], *groups}, resources)
     return [*run["cgroups"], *(group for group in groups if group not in run["cgroups"])]
+
+
+def resize(
+    directory: Path,
+    run: Mapping[str, Any],
+    name: str,
+    resources: Resources,
+    *,
+    rootless: bool,
+    spared: Collection[int] = (),
+) -> None:
+    """`change` for every program of the running machine in a locked directory; its record has the groups from then on.
+    Errors: `EnvupError`."""
+    groups = change(run, name, resources, rootless=rootless)
+    if added := groups[len(run["cgroups"]) :]:
+        records.replace(f"{directory}/{records.FILE}", json.dumps({**run, "cgroups": groups}))
+        move(run, added, spared=spared)
 
 
 def move(run: Mapping[str, Any], groups: Sequence[str], *, spared: Collection[int] = ()) -> None:

@@ -53,12 +53,22 @@ class NamespaceProvider(Provider, ImageForms):
     def way(self, run: Mapping[str, Any]) -> namespaces.Way:
         """The way into a machine that runs, by its record."""
 
+    def current(self, run: Mapping[str, Any], boot: str) -> Mapping[str, Any] | None:
+        """The record of a machine as it is now, ready or not; None when the machine does not run. To be overridden
+        where its PID 1 may be another than was recorded."""
+        return run if records.is_alive(run, boot) else None
+
+    def leave(self, instance: Instance) -> None:
+        """Give up what a machine shares with others of its environment. Called by `destroy` when it has ended, before
+        it is removed, and again where that was cut short. Most share nothing."""
+
     def look(self, _directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, boot: str) -> Instance:
         """The machine as it is, see `directories.Look`; its ports are the `ports` of its record, each with the fields
         of a `Port`."""
         if run is None:
             return Instance(facts["id"], "created", facts["labels"])
-        if not run["ready"] or not records.is_alive(run, boot):
+        now = self.current(run, boot)
+        if now is None or not now["ready"]:
             return Instance(facts["id"], "stopped", facts["labels"])
         ports = tuple(Port(*fields) for fields in run["ports"])
         return Instance(facts["id"], "running", facts["labels"], ports=ports)
@@ -67,12 +77,21 @@ class NamespaceProvider(Provider, ImageForms):
         """The name of the control groups of the machine in a directory."""
         return f"{self.name}-{directory.name}"
 
-    def running(self, instance: Instance) -> dict[str, Any]:
+    def recorded(self, directory: Path) -> Mapping[str, Any] | None:
+        """The record of the machine in a directory, ready or not; None when it does not run."""
+        run = directories.read(f"{directory}/{records.FILE}")
+        return None if run is None else self.current(run, records.boot())
+
+    def running(self, instance: Instance) -> Mapping[str, Any]:
         """The record of a running machine. Errors: `TransportError`."""
-        run = directories.running(self.machines.directory(instance.labels))
+        run = self.recorded(self.machines.directory(instance.labels))
         if run is None or not run["ready"]:
             raise TransportError(f"machine '{instance.machine}' is not running", hint="run: env up")
         return run
+
+    def entrance(self, instance: Instance) -> namespaces.Way:
+        """The way into a machine for programs and files. Errors: `TransportError` when it does not run."""
+        return self.way(self.running(instance))
 
     def observe(self, environment: str | None) -> Sequence[Instance]:
         """See `Provider`."""
@@ -91,7 +110,7 @@ class NamespaceProvider(Provider, ImageForms):
         directory = self.machines.directory(instance.labels)
         with directories.held(directory) as lock:
             facts = self.machines.facts(directory)
-            run = directories.running(directory)
+            run = self.recorded(directory)
             if run is None or not run["ready"]:
                 self._launch(directory, lock, facts, spec)
         return self.machines.present(instance.labels)
@@ -121,6 +140,7 @@ class NamespaceProvider(Provider, ImageForms):
         if directory.is_dir():
             with directories.locked(directory):
                 self._end(directory, 0)
+                self.leave(instance)
                 directories.unmake(directory)
 
     def _end(self, directory: Path, grace: float) -> None:
@@ -128,16 +148,16 @@ class NamespaceProvider(Provider, ImageForms):
 
     def command(self, instance: Instance, command: Command) -> HostCommand:
         """See `Provider`."""
-        return namespaces.enter(self.way(self.running(instance)), command)
+        return namespaces.enter(self.entrance(instance), command)
 
     def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:
         """See `Provider`."""
-        way = self.way(self.running(instance))
+        way = self.entrance(instance)
         namespaces.send(way, directory, archive, machine=instance.machine, emit=self.context.emit)
 
     def fetch(self, instance: Instance, path: str, archive: BinaryIO) -> None:
         """See `Provider`."""
-        way = self.way(self.running(instance))
+        way = self.entrance(instance)
         namespaces.fetch(way, path, archive, machine=instance.machine, emit=self.context.emit)
 
     def forms(self) -> Sequence[tuple[str, int]]:
