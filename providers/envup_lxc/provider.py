@@ -65,9 +65,9 @@ class LxcProvider(NamespaceProvider, Resize, Console):
         from envup_lxc.client import Keeper
 
         if run is not None:
-            if (now := seeing.current(run, records.boot())) is not None:
-                stopping.stop(now, grace)
             environment, _, machine = directory.name.rpartition(".")
+            if (now := seeing.current(run, records.boot())) is not None:
+                stopping.stop(now, grace, machine, self.context.emit)
             Keeper.await_end(self.context, environment, machine, network=run["network"])
         groups.remove(self.group(directory), rootless=self.rootless)
 
