@@ -113,7 +113,11 @@ def passwd(monkeypatch: pytest.MonkeyPatch) -> None:
             b"broken",
         ],
         b"/etc/group": [
-            b"root:x:0:", b"app:x:1001:", b"adm:x:4:syslog,app", b"web:x:33:app", b"bad:x:y:app",
+            b"root:x:0:",
+            b"app:x:1001:",
+            b"adm:x:4:syslog,app",
+            b"web:x:33:app",
+            b"bad:x:y:app",
             b"huge:x:4294967296:member",
         ],  # fmt: skip
     }

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from namespaced import SHIFTED, machine
 
 from envup import namespaces
 from envup.errors import EnvupError
+from envup.events import Event
 from envup.image import unpack_image
 from envup.namespaces import ending, programs, subids
+from envup.value import replace
 
 
 @pytest.fixture
@@ -159,3 +162,28 @@ def test_processes_in_namespaces_of_its_programs_are_members_of_a_machine() -> N
             ending.end({"pid": running.way.pid, "start": running.way.start}, 0)
         assert sorted(names) == ["sh", "sh", "sleep", "sleep", "unshare", "unshare"]
         assert not members & {other.way.pid, os.getpid()}
+
+
+@pytest.mark.root
+def test_programs_are_asked_to_end_until_none_is_left() -> None:
+    warnings: list[Event] = []
+    with ThreadPoolExecutor() as pool, machine() as running:
+        with subprocess.Popen(**running.command("sleep", "600")) as entered:
+            assert running.says("until pidof sleep >/dev/null; do :; done") == ""
+            asking = pool.submit(ending.ask, running.way, 60, machine="inner", emit=warnings.append)
+            assert entered.wait(30) == -signal.SIGTERM
+        assert not asking.done()  # its first process starts another each time
+        ending.end({"pid": running.way.pid, "start": running.way.start}, 0)
+        asking.result(30)
+    assert warnings == []
+
+
+@pytest.mark.root
+def test_that_programs_could_not_be_asked_is_told() -> None:
+    warnings: list[Event] = []
+    with machine() as running:
+        closed = replace(running.way, label="envup-no-such-label")
+        ending.ask(closed, 60, machine="inner", emit=warnings.append)
+    (warning,) = warnings
+    assert (warning.kind, warning.machine) == ("warning", "inner")
+    assert "cannot be asked to end" in warning.text

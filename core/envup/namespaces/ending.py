@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from envup.errors import EnvupError
+from envup.events import Emit, Event
 from envup.namespaces import programs, records
 
 if TYPE_CHECKING:
@@ -25,21 +26,27 @@ _NS_GET_PARENT = 0xB702
 """ioctl_ns(2)."""
 
 
-def ask(way: Way, seconds: float, *, spared: Collection[int] = ()) -> None:
+def ask(way: Way, seconds: float, *, machine: str, emit: Emit, spared: Collection[int] = ()) -> None:
     """Ask every program of a machine to end, and return when all have or after so many seconds. For machines whose
     PID 1 does not do so when it is asked itself. PID 1 stays, and so do those that the machine numbers as in
-    `spared`."""
+    `spared`. That they could not be asked is told as a warning: the machine must end all the same."""
     import subprocess
 
     line = programs.program("leave", *way.arguments(), "--", *map(str, spared))
-    null = subprocess.DEVNULL
-    with subprocess.Popen(line, stdin=null, stdout=null, stderr=null, env={}, cwd="/") as process:
+    null, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(line, stdin=null, stdout=null, stderr=pipe, env={}, cwd="/") as process:
         descriptor = os.pidfd_open(process.pid)
         try:
             if not _ended(descriptor, seconds):
                 process.kill()
+                return
         finally:
             os.close(descriptor)
+        said = process.communicate()[1].decode(errors="replace").strip()
+    if process.returncode:
+        reason = said or f"the helper ended with {process.returncode}"
+        text = f"the programs of the machine are killed, as they cannot be asked to end: {reason}"
+        emit(Event("warning", machine=machine, text=text))
 
 
 def end(run: Mapping[str, Any], grace: float, *, request: int = signal.SIGTERM) -> None:

@@ -27,7 +27,16 @@ def main(arguments: list[str]) -> int:
     os.close(host_proc)
     child = os.fork()
     if child == 0:
-        everyone.end(lambda: None, spared=[int(process) for process in way.rest])
-        os._exit(0)
+        os._exit(_ask([int(process) for process in way.rest]))
     _process, status = os.waitpid(child, 0)
     return 0 if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
+
+
+def _ask(spared: list[int]) -> int:
+    try:
+        everyone.end(lambda: None, spared=spared)
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        return 1
+    return 0

@@ -121,7 +121,9 @@ def test_stop_shows_nothing_of_its_caller(subject: Subject, monkeypatch: pytest.
     watcher = f"trap '{look}' TERM; echo ready; while :; do sleep 47141; done"
     spec = subject.spec("watched")
     with subject.running(spec) as instance:
-        subject.shell(instance, f'setsid -f sh -c "{watcher}" >/srv/seen 2>&1; until grep -q ready /srv/seen; do :; done')
+        subject.shell(
+            instance, f'setsid -f sh -c "{watcher}" >/srv/seen 2>&1; until grep -q ready /srv/seen; do :; done'
+        )
         monkeypatch.setenv("OF_THE_CALLER", "seen-by-nobody")
         subject.provider.stop(instance, grace=2)
         monkeypatch.delenv("OF_THE_CALLER")

@@ -66,7 +66,8 @@ class NspawnProvider(NamespaceProvider, Console):
     def end(self, directory: Path, run: Mapping[str, Any] | None, grace: float) -> None:
         if run is not None and run["boot"] == records.boot():
             if run["ready"] and grace > 0:
-                ending.ask(self.way(run), grace, spared=(_PAYLOAD,))
+                machine = directory.name.rpartition(".")[2]
+                ending.ask(self.way(run), grace, machine=machine, emit=self.context.emit, spared=(_PAYLOAD,))
             ending.end(run, 0)
             ending.end({"pid": run["nspawn"], "start": run["nspawn_start"]}, _TIDYING, request=0)
         group = self.group(directory)
