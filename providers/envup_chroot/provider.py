@@ -84,7 +84,7 @@ class ChrootProvider(NamespaceProvider, Resize):
         from envup.namespaces import limits
 
         directory = self.machines.directory(instance.labels)
-        with directories.held(directory):
+        with directories.told("resize", directory), directories.held(directory):
             run, group = self.running(instance), self.group(directory)
             limits.resize(directory, run, group, spec.resources, rootless=self.rootless, spared={run["pid"]})
 

@@ -102,7 +102,7 @@ class LxcProvider(NamespaceProvider, Resize, Console):
         from envup.namespaces import limits
 
         directory = self.machines.directory(instance.labels)
-        with directories.held(directory):
+        with directories.told("resize", directory), directories.held(directory):
             run, group = self.running(instance), self.group(directory)
             limits.resize(directory, run, group, spec.resources, rootless=self.rootless)
 
@@ -127,7 +127,7 @@ class FreezingLxcProvider(LxcProvider, Suspend):
 
     def _freeze(self, instance: Instance, *, frozen: bool) -> None:
         directory = self.machines.directory(instance.labels)
-        with directories.held(directory):
+        with directories.told("suspend" if frozen else "resume", directory), directories.held(directory):
             run = self.running(instance)
             if groups.is_frozen(run["freezer"]) != frozen:
                 groups.freeze(run["freezer"], frozen=frozen)

@@ -119,7 +119,7 @@ def passwd(monkeypatch: pytest.MonkeyPatch) -> None:
             b"web:x:33:app",
             b"bad:x:y:app",
             b"huge:x:4294967296:member",
-        ],  # fmt: skip
+        ],
     }
     monkeypatch.setattr(accounts, "_lines", lambda file: files[file])
 

@@ -153,12 +153,22 @@ def make(directory: Path, fill: Callable[[], Mapping[str, Any]]) -> None:
     """Make a machine's directory: `fill` puts in what it needs and returns its facts; the machine counts from the
     moment that they are written. Remains of an interrupted attempt are removed first. Errors: `EnvupError` when the
     machine exists or cannot be made."""
-    try:
+    with told("make", directory):
         _claim(directory)
         with locked(directory):
             records.replace(f"{directory}/{MACHINE}", json.dumps({"id": os.urandom(16).hex(), **fill()}))
+
+
+@contextlib.contextmanager
+def told(verb: str, directory: Path) -> Iterator[None]:
+    """What the system refuses of the body is told: that one cannot `verb` the machine in a directory, and why. Errors:
+    `EnvupError`."""
+    try:
+        yield
     except OSError as error:
-        raise EnvupError(f"cannot make {error.filename or directory}: {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        machine = directory.name.rpartition(".")[2]
+        raise EnvupError(f"cannot {verb} machine '{machine}': {where}{error.strerror or error}") from error
 
 
 def _claim(directory: Path) -> None:

@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
     try:
         kept = way.capabilities()
         way.join(processes=True)
-        # Programs of the machine see the child, and may ignore what it asks: it is closed to them from its first moment.
+        # Programs of the machine see the child, and may ignore what it asks: it is closed to them from the start.
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         way.confine(kept, host_proc)
     except (joining.NotRunning, FileNotFoundError, ProcessLookupError):

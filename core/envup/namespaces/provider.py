@@ -101,14 +101,14 @@ class NamespaceProvider(Provider, ImageForms):
         """See `Provider`."""
         directory = self.machines.directory(labels)
         common = {"labels": dict(labels), "image": image.digest}
-        with self.trees().use(image) as tree:
+        with directories.told("make", directory), self.trees().use(image) as tree:
             directories.make(directory, lambda: {**common, **self.fill(directory, tree, spec, image)})
         return self.machines.present(labels)
 
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
         """See `Provider`."""
         directory = self.machines.directory(instance.labels)
-        with directories.held(directory) as lock:
+        with directories.told("start", directory), directories.held(directory) as lock:
             facts = self.machines.facts(directory)
             run = self.recorded(directory)
             if run is None or not run["ready"]:
@@ -130,18 +130,19 @@ class NamespaceProvider(Provider, ImageForms):
         """See `Provider`."""
         directory = self.machines.directory(instance.labels)
         if directory.is_dir():
-            with directories.locked(directory):
+            with directories.told("stop", directory), directories.locked(directory):
                 self._end(directory, grace)
 
     def destroy(self, instance: Instance) -> None:
         """See `Provider`."""
-        self.trees().sweep()
         directory = self.machines.directory(instance.labels)
-        if directory.is_dir():
-            with directories.locked(directory):
-                self._end(directory, 0)
-                self.leave(instance)
-                directories.unmake(directory)
+        with directories.told("destroy", directory):
+            self.trees().sweep()
+            if directory.is_dir():
+                with directories.locked(directory):
+                    self._end(directory, 0)
+                    self.leave(instance)
+                    directories.unmake(directory)
 
     def _end(self, directory: Path, grace: float) -> None:
         self.end(directory, directories.read(f"{directory}/{records.FILE}"), grace)
