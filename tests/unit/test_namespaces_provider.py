@@ -73,3 +73,16 @@ def test_what_the_system_refuses_is_no_bug_of_envup(
     with pytest.raises(EnvupError) as raised:
         call(provider, instance)
     assert raised.value.brief == f"cannot {verb} machine '{machine}': /there: Read-only file system"
+
+
+def test_a_machine_that_was_made_survives_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its facts are on the disk before they get their name, and the name is before `create` returns."""
+    done: list[tuple[str, str]] = []
+    sync, rename = os.fsync, os.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (done.append(("sync", os.readlink(f"/proc/self/fd/{file}"))), sync(file))
+    )
+    monkeypatch.setattr(os, "rename", lambda old, new: (done.append(("rename", new)), rename(old, new)))
+    ReadOnly(ProviderContext(tmp_path, tmp_path, silent)).create(SPEC, IMAGE, LABELS)
+    facts = f"{tmp_path}/machines/e.web/machine.json"
+    assert done == [("sync", f"{facts}.new"), ("rename", facts), ("sync", f"{tmp_path}/machines/e.web")]

@@ -156,7 +156,8 @@ def make(directory: Path, fill: Callable[[], Mapping[str, Any]]) -> None:
     with told("make", directory):
         _claim(directory)
         with locked(directory):
-            records.replace(f"{directory}/{MACHINE}", json.dumps({"id": os.urandom(16).hex(), **fill()}))
+            facts = {"id": os.urandom(16).hex(), **fill()}
+            records.replace(f"{directory}/{MACHINE}", json.dumps(facts), synced=True)
 
 
 @contextlib.contextmanager

@@ -47,14 +47,25 @@ def boot() -> str:
 
 
 def write_run(machine: str, process: int, fields: str, *, ready: bool) -> None:
-    """Replace the record. `fields` are further members of the JSON object, as text without braces."""
+    """Replace the record. `fields` are further members of the JSON object, as text without braces. It is not synced: no
+    process survives a power loss, and one cut short counts as none."""
     text = f'{{"pid": {process}, "start": "{start_time(process)}", "boot": "{boot()}", "ready": {str(ready).lower()}'
     replace(f"{machine}/{FILE}", f"{text}, {fields}}}")
 
 
-def replace(path: str, text: str) -> None:
-    """Write a file under another name, then rename it over `path`."""
+def replace(path: str, text: str, *, synced: bool = False) -> None:
+    """Write a file under another name, then rename it over `path`. `synced`: once this returns, it is there after a
+    power loss too, and before then the old one is; without, it may be empty then. Errors: `OSError`."""
     temporary = f"{path}.new"
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
+        if synced:
+            file.flush()
+            os.fsync(file.fileno())
     os.rename(temporary, path)
+    if synced:
+        directory = os.open(path.rpartition("/")[0] or "/", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
