@@ -117,15 +117,15 @@ def test_variables_of_the_caller_are_seen_by_nobody_inside(subject: Subject) -> 
 
 def test_stop_shows_nothing_of_its_caller(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is asked to end looks at all that he can see."""
-    look = "cat /proc/[0-9]*/environ; ls -l /proc/[0-9]*/exe /proc/[0-9]*/fd; echo looked"
-    watcher = f"trap '{look}' TERM; echo ready; while :; do sleep 47141; done"
+    look = "cat /proc/[0-9]*/environ; ls -l /proc/[0-9]*/exe /proc/[0-9]*/fd; echo looked; exit"
+    watcher = f"trap '{look}' TERM; echo ready; while :; do sleep 0.1; done"
     spec = subject.spec("watched")
     with subject.running(spec) as instance:
         subject.shell(
             instance, f'setsid -f sh -c "{watcher}" >/srv/seen 2>&1; until grep -q ready /srv/seen; do :; done'
         )
         monkeypatch.setenv("OF_THE_CALLER", "seen-by-nobody")
-        subject.provider.stop(instance, grace=2)
+        subject.provider.stop(instance, grace=30)
         monkeypatch.delenv("OF_THE_CALLER")
         instance = subject.provider.start(instance, spec)
         seen = subject.shell(instance, "tr '\\0' ' ' < /srv/seen")
