@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from envup.provider import Resources
 
 _PERIOD = 100_000
 """Microseconds over which the share of cpu time is counted."""
+_PATIENCE = 30.0
+"""Seconds that the processes of a group have to end once they are killed."""
 
 
 class Place:
@@ -191,13 +194,14 @@ def remove(groups: Iterable[str]) -> None:
 
 
 def _remove_one(group: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             group.rmdir()
         except FileNotFoundError:
             return
         except OSError as error:
-            if error.errno != errno.EBUSY or not _kill(group):
+            if error.errno != errno.EBUSY or not _kill(group, deadline):
                 raise EnvupError(f"cannot remove the control group {group}: {error.strerror}") from error
         else:
             return
@@ -209,8 +213,8 @@ def groups_of(name: str, *, rootless: bool) -> list[str]:
     return [group for group in known if Path(group).is_dir()]
 
 
-def _kill(group: Path) -> bool:
-    """Kill what is in a group and wait for its end; False when nothing is."""
+def _kill(group: Path, deadline: float) -> bool:
+    """Kill what is in a group and wait for its end; False when nothing is. Errors: `EnvupError` at the deadline."""
     import select
     import signal
 
@@ -220,9 +224,14 @@ def _kill(group: Path) -> bool:
             descriptor = os.pidfd_open(process)
             try:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                select.select([descriptor], [], [], 10)
+                ended = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]
             finally:
                 os.close(descriptor)
+            if not ended:
+                raise EnvupError(
+                    f"process {process} in the control group {group} does not end",
+                    hint="`ps` shows it in state D: it waits for a device, or for a freezer to let it go",
+                )
     return bool(processes)
 
 
