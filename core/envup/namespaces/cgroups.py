@@ -53,6 +53,18 @@ def places(*, rootless: bool) -> Mapping[str, Place]:
     return found
 
 
+def missing(controller: str, *, rootless: bool) -> tuple[str, str]:
+    """What to say of a controller that `places` does not have, and what to do."""
+    if rootless:
+        why = "is not delegated to this user"
+        remedy = (
+            "run as root, or where systemd uses cgroup version 2: systemd-run --user --scope -p Delegate=yes env up"
+        )
+    else:
+        why, remedy = "is not mounted", "mount it, or leave the limit out"
+    return f"the cgroup controller '{controller}' {why}", remedy
+
+
 def unified(*, rootless: bool) -> Path | None:
     """Where this user can make groups of version 2, which all have a freezer; None where he cannot."""
     own = Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
@@ -89,6 +101,10 @@ def make(name: str, resources: Resources, *, rootless: bool) -> list[Path]:
     """Make the groups of a machine, or find them, and set its limits. Errors: `EnvupError`; then those that were found
     stay, with what runs in them, and those that were made go."""
     known = places(rootless=rootless)
+    for controller in needed(resources):
+        if controller not in known:
+            why, remedy = missing(controller, rootless=rootless)
+            raise EnvupError(f"cannot limit the machine: {why}", hint=remedy)
     groups: dict[Path, None] = {}
     made: list[str] = []
     controller = ""

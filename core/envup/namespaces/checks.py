@@ -22,13 +22,8 @@ def limits(spec: MachineSpec, *, rootless: bool) -> Iterator[str]:
     keys = {"cpu": "cpus"}
     for controller in wanted:
         if controller not in known:
-            why = "is not delegated to this user" if rootless else "is not mounted"
-            remedy = (
-                "run as root, or where systemd uses cgroup version 2: systemd-run --user --scope -p Delegate=yes env up"
-                if rootless
-                else "mount it, or leave the limit out"
-            )
-            yield f"resources.{keys.get(controller, controller)}: the cgroup controller '{controller}' {why}; {remedy}"
+            why, remedy = cgroups.missing(controller, rootless=rootless)
+            yield f"resources.{keys.get(controller, controller)}: {why}; {remedy}"
 
 
 def mounts(spec: MachineSpec, kept: tuple[str, ...] = ("proc", "sys")) -> Iterator[str]:
