@@ -9,7 +9,6 @@ from typing import Any
 
 from envup.errors import EnvupError
 from envup.image import FetchContext, Fetched, ImageSource
-from envup.images.compression import expand
 
 
 class Tarball(ImageSource):
@@ -29,6 +28,8 @@ class Tarball(ImageSource):
         return {"file": [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]}
 
     def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
+        from envup.images.compression import expand
+
         location, wanted = str(options["tarball"]), str(options.get("sha256") or "").lower().removeprefix("sha256:")
         if _is_url(location):
             from envup.images.download import download
