@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from envup.namespaces import programs, records, subids, syscalls
+from envup.namespaces import guestfiles, programs, records, subids, syscalls
 from envup.namespaces.variables import packed
 from envup.provider import MachineSpec
 from envup_chroot import settings
@@ -52,10 +52,7 @@ def start(
             (str(mount.source), mount.target, mount.read_only)
             for mount in sorted(spec.mounts, key=lambda mount: len(Path(mount.target).parts))
         ],
-        "hostname": spec.hostname or spec.name,
-        "peers": list(spec.peers),
-        "resolver": _resolver(),
-        "first": not (directory / records.FILE).exists(),
+        "files": guestfiles.on_host_network(spec, first=not (directory / records.FILE).exists()),
         "persona": persona,
         "record": json.dumps(run)[1:-1],
     }
@@ -67,10 +64,3 @@ def start(
         environment=packed(spec.environment),
         descriptors=(lock,),
     )
-
-
-def _resolver() -> str | None:
-    try:
-        return Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None

@@ -41,7 +41,7 @@ def make_root(config: dict[str, Any]) -> None:
     """Give this process, PID 1 of its namespace, the machine's root, host name and files."""
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC)
     syscalls.mount("none", "/", None, MS_REC | MS_PRIVATE)
-    syscalls.sethostname(config["hostname"])
+    syscalls.sethostname(config["files"]["hostname"])
     sources = [Declared(source, target, read_only=only) for source, target, only in config["mounts"]]
     nodes = {name: syscalls.clone_tree(f"/dev/{name}") for name in _NODES}
     processes = _processes()
@@ -57,8 +57,7 @@ def make_root(config: dict[str, Any]) -> None:
     os.chdir("/")
     _devices(nodes)
     _system_files(rootless=config["maps"] is not None)
-    names = [("127.0.0.1", name) for name in (config["hostname"], *config["peers"])]  # all share the host's network
-    guestfiles.write(config["hostname"], names, config["resolver"], first=config["first"])
+    guestfiles.write(**config["files"])
     for source in sources:
         source.attach()
     declared.make("/proc", is_directory=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from envup.errors import EnvupError
-from envup.namespaces import cgroups
+from envup.namespaces import cgroups, hierarchies, runtimes
 from envup.provider import Resources
 
 MIB = 1 << 20
@@ -37,10 +37,23 @@ def test_mounts_of_both_versions_are_found() -> None:
         "36 24 0:31 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
         "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
     )
-    assert [(str(point), kind, options) for point, kind, options in cgroups._mounted(text)] == [
+    assert list(hierarchies.parsed(text)) == [
         ("/sys/fs/cgroup/unified", "cgroup2", ["rw", "nsdelegate"]),
         ("/sys/fs/cgroup/cpu,cpuacct", "cgroup", ["rw", "cpu", "cpuacct"]),
     ]
+
+
+def test_a_hierarchy_that_is_mounted_twice_is_one_for_all_who_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group made below one mount point is removed below the same."""
+    points = [_group(tmp_path / name, "cgroup.controllers") for name in ("first", "second")]
+    for point in points:
+        (point / "cgroup.controllers").write_text("pids")
+    lines = [f"33 24 0:28 / {point} rw - cgroup2 cgroup2 rw\n" for point in points]
+    monkeypatch.setattr(hierarchies, "mounted", lambda: hierarchies.parsed("".join(lines)))
+    assert cgroups.unified(rootless=False) == cgroups.places(rootless=False)["pids"].base == points[0]
+    assert runtimes.groups("e-web") == [f"{points[0]}/envup/e-web"]
 
 
 def test_the_topmost_delegated_group_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

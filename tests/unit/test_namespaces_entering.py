@@ -203,7 +203,7 @@ def test_a_program_to_be_leads_its_group_before_anything_can_hold_it_up(inner: M
 @contextlib.contextmanager
 def _inner_group() -> Iterator[Path]:
     """A control group of version 2 that shares a controller with groups below it, and so takes no processes."""
-    mounts = cgroups._mounted(Path("/proc/self/mountinfo").read_text())
+    mounts = cgroups.mounted()
     root = next((point for point, kind, _options in mounts if kind == "cgroup2"), None)
     controllers = (root / "cgroup.controllers").read_text().split() if root else []
     if root is None or not controllers:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from envup.errors import EnvupError
+from envup.namespaces import hierarchies
 from envup.provider import Resources
 
 _PERIOD = 100_000
@@ -73,17 +74,8 @@ def unified(*, rootless: bool) -> Path | None:
 
 
 def mounted() -> Iterable[tuple[Path, str, list[str]]]:
-    """(mount point, type, options of the file system) of each hierarchy that is mounted here."""
-    return _mounted(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
-
-
-def _mounted(mountinfo: str) -> Iterable[tuple[Path, str, list[str]]]:
-    """As `mounted`, of what proc_pid_mountinfo(5) describes."""
-    for line in mountinfo.splitlines():
-        left, _separator, right = line.partition(" - ")
-        kind, _source, options = right.split(" ", 2)
-        if kind in ("cgroup", "cgroup2"):
-            yield Path(left.split()[4]), kind, options.split(",")
+    """See `hierarchies.mounted`."""
+    return [(Path(point), kind, options) for point, kind, options in hierarchies.mounted()]
 
 
 def _delegated(root: Path, own: str) -> Path | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from envup.namespaces import hierarchies
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,12 +18,10 @@ if TYPE_CHECKING:
 
 def groups(name: str) -> list[str]:
     """Where those of a machine are, or would be; `cgroups.remove` takes them away with all that is below them."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        mounts = [line.partition(" - ")[::2] for line in file]
     return [
-        f"{left.split()[4]}/envup/{name}"
-        for left, right in mounts
-        if right.startswith("cgroup2 ") or (right.startswith("cgroup ") and "name=systemd" in right.rstrip().split(","))
+        f"{point}/envup/{name}"
+        for point, kind, options in hierarchies.mounted()
+        if kind == "cgroup2" or "name=systemd" in options
     ]
 
 
