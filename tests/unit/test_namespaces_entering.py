@@ -92,7 +92,7 @@ def test_a_machine_that_has_ended_is_not_running() -> None:
     with machine() as ended:
         pass
     assert ended.run("true").stderr == "envup: the machine is not running\n"
-    assert not namespaces.is_alive(ended.way.pid, ended.way.start)
+    assert not namespaces.lives(ended.way.pid, ended.way.start)
 
 
 def test_no_new_privileges_are_given_on_request(inner: Machine) -> None:

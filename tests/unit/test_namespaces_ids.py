@@ -130,7 +130,7 @@ def test_a_process_that_does_not_listen_is_killed_when_its_grace_is_over(process
 def test_another_process_of_the_same_number_is_left_alone(process: subprocess.Popen[bytes]) -> None:
     ending.end({**_named(process), "start": "1"}, 0)
     assert process.poll() is None
-    assert not namespaces.is_alive(process.pid, "1")
+    assert not namespaces.lives(process.pid, "1")
 
 
 def test_a_process_is_in_no_namespace_apart_from_itself() -> None:

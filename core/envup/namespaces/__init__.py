@@ -18,13 +18,12 @@ from typing import BinaryIO
 
 from envup.events import Emit
 from envup.namespaces import programs
-from envup.namespaces.records import lives as is_alive
-from envup.namespaces.records import start_time
+from envup.namespaces.records import lives, start_time
 from envup.namespaces.variables import packed
 from envup.provider import Command, HostCommand
 from envup.value import Value
 
-__all__ = ["KINDS", "Way", "enter", "fetch", "is_alive", "namespaces_of", "send", "start_time"]
+__all__ = ["KINDS", "Way", "enter", "fetch", "lives", "namespaces_of", "send", "start_time"]
 
 KINDS = ("user", "mnt", "uts", "ipc", "pid", "net", "cgroup")
 """Kinds of namespaces that can be joined."""
