@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CONTRACTS = {"provider", "provisioner", "image", "machine", "events", "errors", "model", "value", "namespaces"}
+NEEDED = {"provider", "provisioner", "image", "machine", "events", "errors", "model", "value", "namespaces"}
+CONTRACTS = NEEDED | {"hookspecs", "testing"}
+NAMESPACES = ROOT / "core/envup/namespaces"
 PLUGINS = {path.name for kind in ("providers", "provisioners") for path in (ROOT / kind).glob("envup_*")}
 
 
@@ -20,8 +23,22 @@ def imported(file: Path) -> Iterator[str]:
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (
-                (f"{node.module}.{name.name}" for name in node.names) if node.module == "envup" else (node.module,)
+                (f"{node.module}.{name.name}" for name in node.names)
+                if node.module in ("envup", "envup.namespaces")
+                else (node.module,)
             )
+
+
+def named(text: str, pattern: str) -> set[str]:
+    """What the first group of a pattern matches in a text."""
+    return set(re.findall(pattern, text))
+
+
+def public() -> set[str]:
+    """The modules of `envup.namespaces` that its docstring gives to providers."""
+    said = ast.get_docstring(ast.parse((NAMESPACES / "__init__.py").read_text(encoding="utf-8"))) or ""
+    listed = "".join(re.findall(r"^- .+(?:\n  .+)*", said, re.MULTILINE))
+    return named(listed, r"`(\w+)`")
 
 
 @pytest.mark.parametrize("plugin", sorted(PLUGINS))
@@ -33,6 +50,30 @@ def test_a_plugin_imports_only_the_contracts_of_the_core(plugin: str) -> None:
         others = {name for name in imported(file) if name.split(".")[0] in PLUGINS - {plugin}}
         assert {name.split(".")[1] for name in core} <= CONTRACTS, file
         assert not others, file
+
+
+def test_plugins_import_no_more_of_namespaces_than_is_given_to_them() -> None:
+    examples = ROOT / "examples/providers"
+    files = [*(ROOT / "providers").rglob("*.py"), *(ROOT / "provisioners").rglob("*.py"), *examples.rglob("*.py")]
+    modules = {path.stem for path in NAMESPACES.glob("*.py")}
+    used = {name.split(".")[2] for file in files for name in imported(file) if name.startswith("envup.namespaces.")}
+    assert used & modules <= public() <= modules
+    assert not {"enter", "joining", "relay"} & public()
+
+
+def test_documents_and_contract_say_what_a_plugin_may_import() -> None:
+    guide = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
+    table = guide.partition("Of envup, a plugin imports")[2].partition("\n\nTwo plugins")[0]
+    assert named(table, r"`envup\.(\w+)`") == CONTRACTS
+    table = guide.partition("### What `envup.namespaces` has")[2].partition("\n### ")[0]
+    rows = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    assert named(rows, r"`(\w+)`") == public()
+    architecture = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    sentence = architecture.partition("Plugins import")[2].partition("nothing else")[0]
+    assert named(sentence, r"`envup\.(\w+)`") == CONTRACTS
+    contract = (ROOT / "core/envup/provider.py").read_text(encoding="utf-8")
+    sentence = contract.partition("Plugins import")[2].partition("nothing else")[0]
+    assert named(sentence, r"`envup\.(\w+)`") == CONTRACTS
 
 
 def test_the_core_imports_no_plugin() -> None:
@@ -47,7 +88,7 @@ def test_the_way_into_namespaces_imports_only_contracts() -> None:
     assert files
     for file in files:
         core = {name for name in imported(file) if name.split(".")[0] == "envup"}
-        assert {name.split(".")[1] for name in core} <= CONTRACTS, file
+        assert {name.split(".")[1] for name in core} <= NEEDED, file
 
 
 def test_the_command_line_is_imported_by_nothing_but_itself_and_the_entry_point() -> None:

@@ -1,11 +1,20 @@
 """The way into machines whose processes live in namespaces of this host, for every provider that makes such machines.
 
 A provider says with a `Way` how to reach one; `enter`, `send` and `fetch` are then its `command`, `send` and `fetch`.
-Beside them the modules of this package have what such providers share: programs in a bare interpreter and tools that
-run as root of a user namespace (`programs`), subordinate ids and user namespaces (`subids`, `userns`), control groups
-(`cgroups`), labels (`confinement`), the end of a first process (`ending`), unpacked images (`trees`) and whether they
-can be layers (`trial`), disks on loop devices (`disk`, `disk_images`), the directories of machines (`directories`,
-`records`) and files that are written inside (`guestfiles`).
+Beside them these modules are for providers, and keep their meaning as the contracts do:
+
+- `provider`: all of a provider but what sets it apart; `directories`, `records`: its machines as directories, and the
+  record of a running one; `trees`, `trial`, `disk`, `disk_images`: unpacked images, whether they can be layers, and
+  what lies above them
+- `programs`: programs in a bare interpreter, and tools that run as root of a user namespace; for such programs,
+  `syscalls`, `signals` and `variables`: what the standard library lacks there
+- `cgroups`, `limits`, `runtimes`: control groups, limits and their change; `ending`, `everyone`: the end of a machine's
+  processes, from outside and from inside
+- `subids`, `userns`, `capabilities`, `confinement`: ids and user namespaces, what programs may do
+- `guestfiles`, `declared`: files that are written inside, mounts that no link in a machine can lead astray
+- `needs`, `checks`: what a doctor tells of this host, and what is refused of a machine
+
+All others are how these are made, and no provider's to import.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
