@@ -107,7 +107,7 @@ def members(run: Mapping[str, Any]) -> set[int]:
     """Every process of a running machine, by its number on the host; none when it has ended. Those in PID namespaces
     that its programs made are among them."""
     namespace = _namespace(f"/proc/{run['pid']}/ns/pid")
-    if namespace is None:
+    if namespace is None or not records.lives(run["pid"], run["start"]):
         return set()
     return {process for process in _processes() if _is_below(process, namespace)}
 
