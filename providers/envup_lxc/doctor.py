@@ -7,12 +7,13 @@ from pathlib import Path
 
 from envup.namespaces import needs, subids
 from envup.provider import Check
+from envup.value import replace
 from envup_lxc import config, groups, network
 
 
 def examine(data: Path, *, rootless: bool) -> list[Check]:
     """Every need, met or not."""
-    found = [needs.tool("tar", "tar"), needs.tool("lxc-start", "lxc"), *network.needs()]
+    found = [needs.tool("tar", "tar"), needs.tool("lxc-start", "lxc")]
     if not rootless and config.has_apparmor():
         found.append(needs.tool("apparmor_parser", "apparmor"))
     if rootless:
@@ -21,11 +22,13 @@ def examine(data: Path, *, rootless: bool) -> list[Check]:
     if all(check.ok for check in found):
         maps, nothing = subids.maps(), ("", "")
         found += needs.tried(data, maps or nothing, nothing if maps else subids.shifted(), copies=True)
-    return [*found, needs.controllers(rootless=rootless), _freezer(rootless=rootless), *_bridge(rootless=rootless)]
+    return [*found, needs.controllers(rootless=rootless), _freezer(rootless=rootless), *_networks(rootless=rootless)]
 
 
-def _bridge(*, rootless: bool) -> Iterator[Check]:
-    """Needed by machines that ask for it alone."""
+def _networks(*, rootless: bool) -> Iterator[Check]:
+    """Needed by machines on that network alone, so told and no obstacle; `checks` refuses those that ask for it."""
+    for need in network.needs():
+        yield need if need.ok else replace(need, ok=True, message=f"no private network: {need.message}")
     if not rootless:
         yield Check("bridge", True, "; ".join(network.bridge_reasons("lxcbr0")))
 

@@ -60,7 +60,7 @@ def interface(network: Network) -> IPv4Interface:
 
 
 def needs() -> Iterator[Check]:
-    """What the private network needs of this host, for `doctor`."""
+    """What the private network needs of this host."""
     found = shutil.which("slirp4netns") is not None
     yield _check("slirp4netns", found, "the program slirp4netns is missing", "apt-get install slirp4netns")
     if not Path(_TUN).exists():

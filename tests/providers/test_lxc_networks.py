@@ -17,7 +17,6 @@ from envup.provider import Instance, MachineSpec, Port
 from envup.testing.subject import PATIENCE, Subject
 
 PROVIDER = "lxc"
-IS_ROOT = os.geteuid() == 0
 BRIDGE = "lxcbr0"
 
 pytestmark = pytest.mark.usefixtures("check_no_leak")
@@ -111,7 +110,7 @@ def test_a_machine_on_the_hosts_network_is_on_it(subject: Subject) -> None:
         socket.create_server(("", number)).close()
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="a bridge of the host needs root")
+@pytest.mark.root
 def test_a_machine_on_a_bridge_of_the_host_is_reached_by_its_address_and_its_ports(subject: Subject) -> None:
     port = Port(8097, 0, "127.0.0.1")
     one = _spec(subject, "one", port, peers=("two",), network=BRIDGE)
@@ -129,7 +128,7 @@ def test_a_machine_on_a_bridge_of_the_host_is_reached_by_its_address_and_its_por
     assert set(attached.iterdir()) <= before
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="a bridge of the host needs root")
+@pytest.mark.root
 def test_machines_of_one_environment_on_two_networks(subject: Subject) -> None:
     """Each has a keeper of its own; that of the private network reaches the bridge through the host."""
     with (
@@ -138,12 +137,6 @@ def test_machines_of_one_environment_on_two_networks(subject: Subject) -> None:
         _serving(subject, bridged),
     ):
         assert _call(subject, private, "bridged:8097") == "10.0.3.1"
-
-
-@pytest.mark.skipif(IS_ROOT, reason="root may use bridges of the host")
-def test_a_bridge_of_the_host_is_refused_to_an_ordinary_user(subject: Subject) -> None:
-    (reason,) = subject.provider.check(subject.spec("web", options={"network": BRIDGE}))
-    assert "needs root" in reason
 
 
 def test_a_second_machine_with_another_reach_is_refused_while_the_first_runs(subject: Subject) -> None:

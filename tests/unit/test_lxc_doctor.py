@@ -30,9 +30,7 @@ def with_apparmor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str = 
     monkeypatch.setattr(config, "_APPARMOR", file)
 
 
-@pytest.mark.parametrize(
-    ("tool", "package"), [("tar", "tar"), ("lxc-start", "lxc"), ("slirp4netns", "slirp4netns"), ("newuidmap", "uidmap")]
-)
+@pytest.mark.parametrize(("tool", "package"), [("tar", "tar"), ("lxc-start", "lxc"), ("newuidmap", "uidmap")])
 def test_a_missing_program_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch, tool: str, package: str) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     check = examined(rootless=True)[tool]
@@ -50,17 +48,38 @@ def test_missing_subordinate_ids_are_told_with_the_command_that_adds_them(
         assert "usermod --add-subuids 100000-165535 --add-subgids 100000-165535" in check.remedy
 
 
-def test_a_device_of_slirp4netns_that_is_missing_or_closed_is_told(
+def spec(**options: str) -> MachineSpec:
+    return MachineSpec(name="web", image=ImageReference("tarball"), provider="lxc", options={"lxc": options})
+
+
+def test_without_slirp4netns_machines_on_the_private_network_alone_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    check = examined()["slirp4netns"]
+    assert (check.ok, check.remedy) == (True, "apt-get install slirp4netns")
+    assert check.message == "no private network: the program slirp4netns is missing"
+    assert any("slirp4netns is missing" in reason for reason in network.reasons(spec(), rootless=False))
+    for other in ("host", "none"):
+        assert not list(network.reasons(spec(network=other), rootless=False))
+
+
+def test_a_bridge_of_the_host_is_refused_to_an_ordinary_user() -> None:
+    (reason,) = network.reasons(spec(network="lxcbr0"), rootless=True)
+    assert "needs root" in reason
+
+
+def test_a_device_of_slirp4netns_that_is_missing_or_closed_is_told_and_no_obstacle(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tun = tmp_path / "tun"
     monkeypatch.setattr(network, "_TUN", str(tun))
+    assert examined()["tun"].ok
     assert "modprobe tun" in examined()["tun"].remedy
     tun.touch()
     monkeypatch.setattr("os.access", lambda *_arguments: False)
     assert examined()["tun"].remedy == f"run as root: chmod 0666 {tun}"
-    spec = MachineSpec(name="web", image=ImageReference("tarball"), provider="lxc")
-    (reason,) = (one for one in network.reasons(spec, rootless=True) if "chmod" in one)
+    (reason,) = (one for one in network.reasons(spec(), rootless=True) if "chmod" in one)
     assert reason.startswith("lxc.network:")
 
 
@@ -86,10 +105,8 @@ def test_missing_controllers_and_freezers_are_told_and_no_obstacle(monkeypatch: 
 
 
 def test_machines_are_confined_where_apparmor_is_in_force(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    spec = MachineSpec(name="web", image=ImageReference("tarball"), provider="lxc")
-
     def profile(*, rootless: bool) -> list[str]:
-        text = config.text(spec, IDS, ["lxc.net.0.type = empty"], "g", rootless=rootless)
+        text = config.text(spec(), IDS, ["lxc.net.0.type = empty"], "g", rootless=rootless)
         return [line for line in text.splitlines() if line.startswith("lxc.apparmor.profile")]
 
     with_apparmor(monkeypatch, tmp_path, "N\n")
