@@ -79,17 +79,26 @@ class Keeper:
                 return
 
     @classmethod
-    def await_end(cls, context: ProviderContext, environment: str, machine: str, *, network: str = "private") -> None:
-        """Return when the keeper has reaped a machine that has been ended and, if that was its last, has left with all
-        that was the network's. Does nothing where there is no keeper. Errors: `EnvupError`."""
+    @contextlib.contextmanager
+    def ending(
+        cls, context: ProviderContext, environment: str, machine: str, *, network: str = "private"
+    ) -> Iterator[None]:
+        """Around the wait for what is left of a machine whose programs have ended. Is left when the keeper has reaped
+        it and, if that was its last, has gone with all that was the network's. Does nothing where there is no keeper.
+        Errors: `EnvupError`."""
         from envup_lxc import starting
 
         place = starting.Place(context.runtime, environment, network)
         if (connection := starting.find(place)) is None:
+            yield
             return
-        with contextlib.closing(connection), contextlib.suppress(KeeperLost):
+        with contextlib.closing(connection):
             keeper = cls(connection, place)
-            keeper._await_leaving(keeper.ask("ended", machine=machine)["pid"])
+            with contextlib.suppress(KeeperLost):
+                keeper._say("ended", machine=machine)
+            yield
+            with contextlib.suppress(KeeperLost):
+                keeper._await_leaving(keeper._answer()["pid"])
 
     @classmethod
     def sweep(cls, context: ProviderContext, environment: str) -> None:
@@ -115,8 +124,8 @@ class Keeper:
     ) -> Launched:
         """Run a program as a child of the keeper, in a session of its own, in the keeper's namespaces, at /, with
         exactly this environment and these `descriptors`, the child's number first; standard streams that are not among
-        them are empty. The machine's previous life, if it is about to end, is waited for. The end of the program is the
-        machine's end. Errors: `EnvupError` when the machine runs."""
+        them are empty. Without `argv` it is `launch`. The machine's previous life, if it is about to end, is waited
+        for. The end of the program is the machine's end. Errors: `EnvupError` when the machine runs."""
         self.ask("claim", machine=machine)
         request = {"argv": list(argv), "environment": dict(environment), "numbers": list(descriptors)}
         answer = self.ask("launch", list(descriptors.values()), machine=machine, **request)
@@ -141,8 +150,17 @@ class Keeper:
 
     def ask(self, verb: str, descriptors: Sequence[int] = (), **fields: Any) -> dict[str, Any]:
         """One request and its answer. Errors: `EnvupError` with what the keeper says, or what is left of it."""
+        self._say(verb, descriptors, **fields)
+        return self._answer()
+
+    def _say(self, verb: str, descriptors: Sequence[int] = (), **fields: Any) -> None:
         try:
             wire.send(self._connection, {"verb": verb, **fields}, descriptors)
+        except OSError:
+            raise self._lost() from None
+
+    def _answer(self) -> dict[str, Any]:
+        try:
             while self._inbox.receive(self._connection):
                 for answer, _none in self._inbox.messages():
                     return self._checked(answer)

@@ -79,6 +79,7 @@ class Connection:
             self.answer({"error": "the environment's machines run with another version of envup", "hint": _RESTART})
 
     def _hello(self, _request: dict[str, Any], _descriptors: list[int]) -> None:
+        self._keeper.resume_way_out()
         self.answer(self._keeper.facts())
 
     def _claim(self, request: dict[str, Any], _descriptors: list[int]) -> None:
@@ -122,6 +123,7 @@ class Connection:
         self._keeper.when_way_out_is_known(settle)
 
     def _ended(self, request: dict[str, Any], _descriptors: list[int]) -> None:
+        self._keeper.pause_way_out(self, request["machine"])
         self._keeper.machines.when_ended(request["machine"], lambda: self.answer(self._keeper.facts()))
 
 

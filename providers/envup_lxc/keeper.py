@@ -32,11 +32,11 @@ _PATIENCE = 10.0
 """Seconds that slirp4netns has to be ready; it takes milliseconds."""
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> NoReturn:
     """Become a keeper, in a child that nobody has to wait for."""
-    if os.fork() == 0:
-        _keep(dict(argument.partition("=")[::2] for argument in arguments))
-    return 0
+    if os.fork():
+        os._exit(0)  # at once: the command waits
+    _keep(dict(argument.partition("=")[::2] for argument in arguments))
 
 
 def _keep(settings: dict[str, str]) -> NoReturn:
@@ -61,7 +61,8 @@ class Keeper:
         self._leaving: list[commands.Connection] = []
         self._watcher: slirp.Watcher | None = None
         self._wondering: list[Callable[[], None]] = []
-        self._unwatched = False
+        self._unwatched = self._paused = False
+        self._started = 0
         self.way_out: dict[str, Any] | None = None
         self.failure: dict[str, Any] | None = None
         self.loop = Loop()
@@ -98,6 +99,8 @@ class Keeper:
         self.loop.remove(command.socket.fileno())
         self._commands.discard(command)
         self._leaving.append(command)
+        if self.machines:
+            self.resume_way_out()
         self.loop.soon(self._leave_if_idle)
 
     def _prepare(self) -> None:
@@ -111,10 +114,30 @@ class Keeper:
             userns.enter(*maps)
         if self._watcher is not None:
             syscalls.unshare(syscalls.CLONE_NEWNET)
-            ready = self._watcher.start()
+            ready = self._watcher.ready
+            self._start_watched(self._watcher)
             bridge.make()
             self.loop.add(ready, lambda: self._open_way_out(ready))
-            self.loop.later(_PATIENCE, self._give_up_way_out)
+
+    def pause_way_out(self, command: commands.Connection, machine: str) -> None:
+        """A command waits for a machine's end. If that is all that this process is there for, slirp4netns ends
+        meanwhile: it takes as long as LXC's own cleaning."""
+        alone = self._commands == {command} and self.machines.names() == {machine}
+        if alone and self._watcher is not None and self.way_out == {} and not self._unwatched:
+            self.way_out, self._paused = None, True
+            self._watcher.pause()
+
+    def resume_way_out(self) -> None:
+        """Somebody needs the way out, which may have been paused."""
+        if self._paused and self._watcher is not None:
+            self._paused = False
+            self._start_watched(self._watcher)
+
+    def _start_watched(self, watcher: slirp.Watcher) -> None:
+        self._started += 1
+        this = self._started
+        self.loop.later(_PATIENCE, lambda: self._give_up_way_out(this))
+        watcher.start()
 
     def _open_way_out(self, ready: int) -> None:
         """Make the device of slirp4netns a port of the bridge; each new one, as it may have been run anew."""
@@ -131,8 +154,8 @@ class Keeper:
             self.way_out = _no_way_out(str(error.strerror))
         self._tell_way_out()
 
-    def _give_up_way_out(self) -> None:
-        if self.way_out is None:
+    def _give_up_way_out(self, started: int) -> None:
+        if self.way_out is None and started == self._started and not self._paused:
             self.way_out = _no_way_out(f"it was not ready after {_PATIENCE:g} s")
             self._tell_way_out()
 

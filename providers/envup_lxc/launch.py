@@ -1,5 +1,5 @@
 """Starts a machine: makes its root in a mount namespace of its own and turns into lxc-start(1), which is then the
-machine's monitor. Run by the keeper with the configuration, marshalled, on standard input.
+machine's monitor. Run in a child of the keeper with the configuration, marshalled, on standard input.
 
 What is mounted here is seen by the monitor and the machine alone, and goes with them. Over the host's /run lies an
 empty file system: LXC makes lock files there, and a directory that the machine's root may pass through is needed.
@@ -29,18 +29,16 @@ PRIVATE = "/run"
 """Where the machine's root and LXC's own files are, in this mount namespace."""
 
 
-def main(_arguments: list[str]) -> int:
+def main(keeper: int, environment: dict[str, str]) -> int:
     """See the module. Returns only when the machine could not be started, with the reason on standard error."""
-    keeper = os.getppid()
-    config: dict[str, Any] = marshal.loads(sys.stdin.buffer.read())
+    with open(0, "rb", closefd=False) as stdin:
+        config: dict[str, Any] = marshal.load(stdin)
     os.umask(0o022)
     try:
         options = _prepare(config)
         _end_with(keeper)
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores, and so would the machine's init
-            signal.signal(number, signal.SIG_DFL)
-        os.execv(config["program"], [*config["line"], *options])
+        os.execve(config["program"], [*config["line"], *options], environment)
     except (MountError, inits.NoInit) as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:

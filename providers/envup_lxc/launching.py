@@ -1,7 +1,7 @@
 """Starting a machine, seen from the host: what the keeper, `launch` and LXC are told, and waiting for the machine."""
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH100, PTH120, PTH123
+# ruff: noqa: PTH123
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from envup import namespaces
 from envup.errors import EnvupError
 from envup.events import Emit, Event
-from envup.namespaces import confinement, limits, programs, records, subids
+from envup.namespaces import confinement, limits, records, subids
 from envup.namespaces.variables import packed
 from envup.provider import MachineSpec, ProviderContext
 from envup_lxc import addresses, config, groups, launch, network, resolver, seeing, settings
@@ -25,7 +25,6 @@ from envup_lxc.addresses import Place
 from envup_lxc.client import Keeper, Launched
 from envup_lxc.signs import Ended, Late, Signs
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LOG = "start.log"
 _APPARMOR = "run: apt-get install apparmor; where profiles cannot be loaded, as in a container, run as an ordinary user"
@@ -143,11 +142,10 @@ def _launch(machine: Machine, keeper: Keeper, place: Place, report: int, *, firs
     text = config.text(machine.spec, ids, place.lines(), machine.group, rootless=machine.rootless)
     (machine.directory / "config").write_text(text, encoding="utf-8")
     told = _told(machine, place, shifted) | {"first": first}
-    line = programs.program("launch", directory=_HERE)
     environment = {"PATH": _SEARCH_PATH, **packed(machine.spec.environment)}
     with open(machine.directory / _LOG, "wb") as log, _memory(marshal.dumps(told)) as stdin:
         descriptors = {0: stdin.fileno(), 1: log.fileno(), 2: log.fileno(), launch.REPORT: report}
-        return keeper.launch(machine.spec.name, line, environment, descriptors)
+        return keeper.launch(machine.spec.name, (), environment, descriptors)
 
 
 def _told(machine: Machine, place: Place, shifted: tuple[str, str] | None) -> dict[str, Any]:

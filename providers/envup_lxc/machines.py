@@ -48,6 +48,10 @@ class Machines:
     def __len__(self) -> int:
         return len(self._running)
 
+    def names(self) -> set[str]:
+        """Of those that run."""
+        return set(self._running)
+
     def when_ended(self, name: str, callback: Callable[[], None]) -> None:
         """Call back when no machine of that name runs."""
         if name in self._running:

@@ -68,7 +68,9 @@ class LxcProvider(NamespaceProvider, Resize, Console):
             environment, _, machine = directory.name.rpartition(".")
             if (now := seeing.current(run, records.boot())) is not None:
                 stopping.stop(now, grace, machine, self.context.emit)
-            Keeper.await_end(self.context, environment, machine, network=run["network"])
+            with Keeper.ending(self.context, environment, machine, network=run["network"]):
+                if now is not None:
+                    stopping.await_cleaning(now)
         groups.remove(self.group(directory), rootless=self.rootless)
 
     def leave(self, instance: Instance) -> None:

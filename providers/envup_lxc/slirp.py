@@ -1,7 +1,7 @@
 """The way out of an environment's network: slirp4netns(1), which speaks for the machines from the host's side.
 
-A watcher, forked while the keeper is still in the host's namespaces, runs it, and runs it anew when it ends before the
-keeper does. Each one makes its device in the keeper's network and says so; the keeper makes that a port of its bridge.
+A watcher, forked while the keeper is still in the host's namespaces, runs it, and runs it anew when it ends before it
+was told to. Each one makes its device in the keeper's network and says so; the keeper makes that a port of its bridge.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import select
 
 from envup.namespaces import syscalls
+from envup.namespaces.signals import signal
 from envup_lxc import bridge, spawning
 
 PROGRAM = "slirp4netns"
@@ -24,16 +25,17 @@ makes private no more than `/`): Docker's running containers would lose their fi
 
 
 class Watcher:
-    """The process that runs slirp4netns."""
+    """The process that runs slirp4netns. `ready` is a descriptor that reads a byte each time that one has made its
+    device, and is at its end when none can be run."""
 
-    __slots__ = ("_alive", "_go", "_process", "_ready")
+    __slots__ = ("_alive", "_go", "_process", "ready")
 
     def __init__(self, *, host_loopback: bool) -> None:
         """Fork it. It waits for `start`, and ends with this process."""
         keeper = os.getpid()
         go, self._go = os.pipe()
         alive, self._alive = os.pipe()
-        self._ready, ready = os.pipe()
+        self.ready, ready = os.pipe()
         self._process = os.fork()
         if self._process == 0:
             spawning.close_all_but({1, 2, go, alive, ready})
@@ -47,11 +49,13 @@ class Watcher:
         for descriptor in (go, alive, ready):
             os.close(descriptor)
 
-    def start(self) -> int:
-        """Let it begin: this process is in its namespaces now. A descriptor that reads a byte each time that a
-        slirp4netns has made its device, and is at its end when none can be run."""
+    def start(self) -> None:
+        """Let it run one: this process is in its namespaces now, and none runs."""
         os.write(self._go, b"g")
-        return self._ready
+
+    def pause(self) -> None:
+        """Let it end the one that is ready, and wait for `start`. Returns at once."""
+        os.write(self._go, b"p")
 
     def end(self) -> None:
         """End it and slirp4netns; returns when they have, or after a while: a device may hold them."""
@@ -63,22 +67,25 @@ class Watcher:
 
 
 def _watch(target: list[str], go: int, alive: int, ready: int) -> None:
-    """Run it until the keeper is gone, or until one ends that was never ready. It is confined as its manual recommends:
-    what it reads comes from the machines."""
-    if os.read(go, 1) != b"g":
-        return
+    """Run it when it is wanted, until the keeper is gone or until one ends that was never ready. It is confined as its
+    manual recommends: what it reads comes from the machines."""
     syscalls.set_process_name("envup-slirp")
     os.open("/dev/null", os.O_RDWR)  # its standard input
     os.set_inheritable(alive, True)
     line = [PROGRAM, f"--mtu={bridge.MTU}", "--enable-sandbox", "--enable-seccomp", f"--exit-fd={alive}", *target]
-    ended = select.poll()
-    ended.register(alive, 0)
-    while not ended.poll(0) and _run(line, ready):
-        pass
+    while order := os.read(go, 1):
+        while order == b"g" and not _ready(go):
+            if not _run(line, go, ready):
+                return
 
 
-def _run(line: list[str], ready: int) -> bool:
-    """Run one to its end; whether it was ready."""
+def _ready(descriptor: int) -> bool:
+    """Whether there is something to read, or nobody who could still write."""
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+def _run(line: list[str], go: int, ready: int) -> bool:
+    """Run one to its end, or until `go` is ready; whether it was ready itself."""
     reader, writer = os.pipe()
     spoken, speaking = os.pipe()
     os.set_inheritable(writer, True)
@@ -90,12 +97,19 @@ def _run(line: list[str], ready: int) -> bool:
     was_ready = os.read(reader, 1) == b"1"
     if was_ready:
         os.write(ready, b"r")
-    said = b""
-    while chunk := os.read(spoken, _MOST_KEPT):
-        said = (said + chunk)[-_MOST_KEPT:]
+    said = _listen(spoken, go)
+    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     os.close(reader)
     os.close(spoken)
     if not was_ready:
         os.write(2, said)
     return was_ready
+
+
+def _listen(spoken: int, go: int) -> bytes:
+    """The last of what it says until it ends or `go` is ready."""
+    said = b""
+    while go not in select.select([spoken, go], [], [])[0] and (chunk := os.read(spoken, _MOST_KEPT)):
+        said = (said + chunk)[-_MOST_KEPT:]
+    return said

@@ -7,6 +7,7 @@ import os
 
 from envup.namespaces import records, syscalls
 from envup.namespaces.signals import signal
+from envup_lxc import launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def spawn(request: Mapping[str, Any], descriptors: list[int], most_open: tuple[int, int] | None) -> tuple[int, str]:
-    """(pid, start time) of a new child with the argv, environment and numbered descriptors of `request`. `most_open` is
-    its limit of open files where that is another than this process's."""
+    """(pid, start time) of a new child with the argv, environment and numbered descriptors of `request`; without argv
+    it is `launch`, which this process has at hand. `most_open` is its limit of open files where that is another than
+    this process's."""
     keeper = os.getpid()
     reader, writer = os.pipe()
     child = os.fork()
@@ -25,7 +27,8 @@ def spawn(request: Mapping[str, Any], descriptors: list[int], most_open: tuple[i
         try:
             _become(request, descriptors, most_open, keeper, reader)
         except OSError as error:
-            os.write(2, f"{request['argv'][0]}: {error.strerror}\n".encode("utf-8", "surrogateescape"))
+            name = (*request["argv"], "launch")[0]
+            os.write(2, f"{name}: {error.strerror}\n".encode("utf-8", "surrogateescape"))
         finally:
             os._exit(127)
     os.close(reader)
@@ -50,7 +53,9 @@ def _become(
 
         resource.setrlimit(resource.RLIMIT_NOFILE, most_open)
     _take(descriptors, request["numbers"])
-    os.execve(request["argv"][0], request["argv"], request["environment"])
+    if request["argv"]:
+        os.execve(request["argv"][0], request["argv"], request["environment"])
+    os._exit(launch.main(keeper, request["environment"]))
 
 
 def _take(descriptors: list[int], numbers: list[int]) -> None:

@@ -25,16 +25,20 @@ _CLEANING = 30.0
 
 
 def stop(run: Mapping[str, Any], grace: float, machine: str, emit: Emit) -> None:
-    """End every process of a machine, asked to in the way of its init and after `grace` seconds killed; returns when
-    its monitor has gone as well. Errors: `EnvupError`."""
+    """End every process of a machine, asked to in the way of its init and after `grace` seconds killed; its monitor is
+    still at work then. Errors: `EnvupError`."""
+    if run["ready"]:
+        _end(run, grace, machine, emit)
+        return
     with _opened(run["monitor"], run["monitor_start"]) as monitor:
-        if run["ready"]:
-            _end(run, grace, machine, emit)
-        if monitor is None:
-            return
-        if not run["ready"]:
+        if monitor is not None:
             signal.pidfd_send_signal(monitor, signal.SIGKILL)
-        if not select.select([monitor], [], [], _CLEANING)[0]:
+
+
+def await_cleaning(run: Mapping[str, Any]) -> None:
+    """Return when the monitor of a machine that has ended has gone as well. Errors: `EnvupError`."""
+    with _opened(run["monitor"], run["monitor_start"]) as monitor:
+        if monitor is not None and not select.select([monitor], [], [], _CLEANING)[0]:
             raise EnvupError("LXC does not come to its end", hint=f"kill process {run['monitor']}")
 
 

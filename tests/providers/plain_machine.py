@@ -96,8 +96,9 @@ def main() -> None:
         _serve(last)
         return
     os.read(joined, 1)
-    _ip(f"link add veth{last} type veth peer name eth0 netns {machine}")
-    _ip(f"link set veth{last} master br0 up")
+    outer = f"outer{machine}"  # never that of a machine before, which the kernel may still be removing
+    _ip(f"link add {outer} type veth peer name eth0 netns {machine}")
+    _ip(f"link set {outer} master br0 up")
     os.write(going, b"g")
     os.waitpid(machine, 0)
 

@@ -100,7 +100,8 @@ def _ask(port: int, text: str) -> str:
 
 def _end(context: ProviderContext, launched: Launched, name: str = "web", environment: str = ONE) -> None:
     os.kill(launched.pid, signal.SIGKILL)
-    Keeper.await_end(context, environment, name)
+    with Keeper.ending(context, environment, name):
+        pass
 
 
 def test_a_settled_machine_lives_on_and_the_keeper_leaves_with_the_last(context: ProviderContext) -> None:
@@ -130,7 +131,7 @@ def test_nothing_of_the_network_is_left_when_the_last_machine_has_ended(context:
 
 def _links() -> set[str]:
     """What the host has of those interfaces that a keeper and a machine make."""
-    return {"br0", "tap0", "veth15"} & set(os.listdir("/sys/class/net"))
+    return {link for link in os.listdir("/sys/class/net") if link in ("br0", "tap0") or link.startswith("outer")}
 
 
 def test_a_machine_that_was_not_settled_ends_with_its_command(context: ProviderContext) -> None:
@@ -411,6 +412,30 @@ def test_the_way_out_opens_again_when_slirp4netns_was_killed(context: ProviderCo
         threading.Thread(target=_answer, args=(service,), daemon=True).start()
         ask = f"10.0.2.2 {service.getsockname()[1]} hello\n"
         _soon(lambda: _ask(port.host_port, ask) == "secret", "the way out stays closed")
+
+
+def test_a_command_that_comes_while_the_last_machine_ends_has_a_way_out(context: ProviderContext) -> None:
+    with socket.create_server((LOCAL, 0)) as service:
+        with Keeper.reach(context, ONE, host_loopback=True) as keeper:
+            web = _launch(keeper, "web")
+            web.settle()
+        with Keeper.ending(context, ONE, "web"):
+            _soon(lambda: "slirp4netns" not in _ours().values(), "slirp4netns runs for nobody")
+            with Keeper.reach(context, ONE, host_loopback=True) as another:
+                (port,) = another.forward("db", "10.0.2.16", [Port(8, 0, LOCAL)])
+                _launch(another, "db", 16).settle()
+            os.kill(web.pid, signal.SIGKILL)
+        threading.Thread(target=_answer, args=(service,), daemon=True).start()
+        assert _ask(port.host_port, f"10.0.2.2 {service.getsockname()[1]} hello\n") == "secret"
+
+
+def test_a_machine_whose_end_nobody_waits_for_any_more_keeps_its_way_out(context: ProviderContext) -> None:
+    with Keeper.reach(context, ONE) as keeper:
+        _sleeper(keeper, "web").settle()
+    with pytest.raises(InterruptedError), Keeper.ending(context, ONE, "web"):
+        _soon(lambda: "slirp4netns" not in _ours().values(), "slirp4netns runs for nobody")
+        raise InterruptedError
+    _soon(lambda: "slirp4netns" in _ours().values(), "the way out stays closed")
 
 
 def test_without_slirp4netns_no_machine_starts_and_the_reason_is_told(
