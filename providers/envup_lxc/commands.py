@@ -79,7 +79,7 @@ class Connection:
             self.answer({"error": "the environment's machines run with another version of envup", "hint": _RESTART})
 
     def _hello(self, _request: dict[str, Any], _descriptors: list[int]) -> None:
-        self._keeper.resume_way_out()
+        self._keeper.way_out.resume()
         self.answer(self._keeper.facts())
 
     def _claim(self, request: dict[str, Any], _descriptors: list[int]) -> None:
@@ -115,12 +115,12 @@ class Connection:
 
     def _settle(self, request: dict[str, Any], _descriptors: list[int]) -> None:
         def settle() -> None:
-            failure = self._keeper.way_out or {}
+            failure = self._keeper.way_out.answer or {}
             if not failure and not self._keeper.machines.settle(request["machine"]):
                 failure = {"error": f"machine '{request['machine']}' has ended"}
             self.answer(failure)
 
-        self._keeper.when_way_out_is_known(settle)
+        self._keeper.way_out.when_known(settle)
 
     def _ended(self, request: dict[str, Any], _descriptors: list[int]) -> None:
         self._keeper.pause_way_out(self, request["machine"])

@@ -8,7 +8,7 @@ ends with it, however it ends: its children are killed, and its namespaces go wi
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH108, PTH120, PTH123
+# ruff: noqa: PTH108, PTH120
 
 from __future__ import annotations
 
@@ -19,17 +19,13 @@ import os
 from envup.namespaces import records, syscalls, userns
 from envup_lxc import bridge, commands, machines, slirp, wire
 from envup_lxc.loop import Loop
+from envup_lxc.way_out import WayOut
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from envup_lxc.wire import Socket
-
-
-_PATIENCE = 10.0
-"""Seconds that slirp4netns has to be ready; it takes milliseconds."""
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -52,20 +48,16 @@ def _keep(settings: dict[str, str]) -> NoReturn:
 
 
 class Keeper:
-    """One keeper. `failure` is the answer to everything where it could not be set up. `way_out` is None until it is
-    known whether the network has one, then empty or the answer that says why not."""
+    """One keeper. `failure` is the answer to everything where it could not be set up."""
 
     def __init__(self, listener: Socket, settings: dict[str, str]) -> None:
         self._listener, self._settings = listener, settings
+        self._log = f"{settings['socket']}.log"
         self._commands: set[commands.Connection] = set()
         self._leaving: list[commands.Connection] = []
-        self._watcher: slirp.Watcher | None = None
-        self._wondering: list[Callable[[], None]] = []
-        self._unwatched = self._paused = False
-        self._started = 0
-        self.way_out: dict[str, Any] | None = None
         self.failure: dict[str, Any] | None = None
         self.loop = Loop()
+        self.way_out = WayOut(self.loop, self._log)
         self.machines = machines.Machines(self.loop, self._leave_if_idle)
 
     def serve(self) -> NoReturn:
@@ -85,84 +77,34 @@ class Keeper:
         loopback = self._settings["host_loopback"] == "1" if own else None
         return {"pid": os.getpid(), "start": records.start_time(os.getpid()), "host_loopback": loopback}
 
-    def when_way_out_is_known(self, callback: Callable[[], None]) -> None:
-        """Call back when `way_out` is known."""
-        if self.way_out == {} and self._unwatched and not bridge.has(slirp.DEVICE):
-            self.way_out = _no_way_out(_said(self._settings["socket"]), hint="run: env restart")
-        if self.way_out is None:
-            self._wondering.append(callback)
-        else:
-            callback()
-
     def gone(self, command: commands.Connection) -> None:
         """A command does not need this process any more."""
         self.loop.remove(command.socket.fileno())
         self._commands.discard(command)
         self._leaving.append(command)
         if self.machines:
-            self.resume_way_out()
+            self.way_out.resume()
         self.loop.soon(self._leave_if_idle)
 
     def _prepare(self) -> None:
         """Make the namespaces and the network. Errors: `OSError`."""
         maps = self._settings["uids"], self._settings["gids"]
-        if self._settings["own"] == "1":
-            self._watcher = slirp.Watcher(host_loopback=self._settings["host_loopback"] == "1")
-        else:
-            self.way_out = {}
+        own = self._settings["own"] == "1"
+        if own:
+            watcher = slirp.Watcher(host_loopback=self._settings["host_loopback"] == "1")
+            self.way_out = WayOut(self.loop, self._log, watcher)
         if maps[0]:
             userns.enter(*maps)
-        if self._watcher is not None:
+        if own:
             syscalls.unshare(syscalls.CLONE_NEWNET)
-            ready = self._watcher.ready
-            self._start_watched(self._watcher)
+            self.way_out.open()
             bridge.make()
-            self.loop.add(ready, lambda: self._open_way_out(ready))
 
     def pause_way_out(self, command: commands.Connection, machine: str) -> None:
         """A command waits for a machine's end. If that is all that this process is there for, slirp4netns ends
         meanwhile: it takes as long as LXC's own cleaning."""
-        alone = self._commands == {command} and self.machines.names() == {machine}
-        if alone and self._watcher is not None and self.way_out == {} and not self._unwatched:
-            self.way_out, self._paused = None, True
-            self._watcher.pause()
-
-    def resume_way_out(self) -> None:
-        """Somebody needs the way out, which may have been paused."""
-        if self._paused and self._watcher is not None:
-            self._paused = False
-            self._start_watched(self._watcher)
-
-    def _start_watched(self, watcher: slirp.Watcher) -> None:
-        self._started += 1
-        this = self._started
-        self.loop.later(_PATIENCE, lambda: self._give_up_way_out(this))
-        watcher.start()
-
-    def _open_way_out(self, ready: int) -> None:
-        """Make the device of slirp4netns a port of the bridge; each new one, as it may have been run anew."""
-        known, self.way_out = self.way_out, {}
-        try:
-            if os.read(ready, 1):
-                bridge.add(slirp.DEVICE)
-            else:
-                self.loop.remove(ready)
-                self._unwatched = True
-                if known != {}:
-                    self.way_out = _no_way_out(_said(self._settings["socket"]))
-        except OSError as error:
-            self.way_out = _no_way_out(str(error.strerror))
-        self._tell_way_out()
-
-    def _give_up_way_out(self, started: int) -> None:
-        if self.way_out is None and started == self._started and not self._paused:
-            self.way_out = _no_way_out(f"it was not ready after {_PATIENCE:g} s")
-            self._tell_way_out()
-
-    def _tell_way_out(self) -> None:
-        for callback in self._wondering:
-            callback()
-        self._wondering.clear()
+        if self._commands == {command} and self.machines.names() == {machine}:
+            self.way_out.pause()
 
     def _accept(self) -> None:
         try:
@@ -186,9 +128,8 @@ class Keeper:
         self._leaving.clear()
 
     def _leave(self) -> NoReturn:
-        if self._watcher is not None:
-            self._watcher.end()
-        for path in (self._settings["socket"], f"{self._settings['socket']}.log"):
+        self.way_out.end()
+        for path in (self._settings["socket"], self._log):
             try:
                 os.unlink(path)
             except FileNotFoundError:
@@ -209,13 +150,3 @@ class _Lock:
 
     def __exit__(self, *_error: object) -> None:
         os.close(self._descriptor)
-
-
-def _no_way_out(details: str, *, hint: str = "") -> dict[str, Any]:
-    brief = f"{slirp.PROGRAM}, which takes the machines' network out, does not run"
-    return {"error": brief, "details": details, "hint": hint}
-
-
-def _said(socket: str) -> str:
-    with open(f"{socket}.log", encoding="utf-8", errors="replace") as file:
-        return file.read().strip()

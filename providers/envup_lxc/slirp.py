@@ -51,11 +51,17 @@ class Watcher:
 
     def start(self) -> None:
         """Let it run one: this process is in its namespaces now, and none runs."""
-        os.write(self._go, b"g")
+        self._order(b"g")
 
     def pause(self) -> None:
         """Let it end the one that is ready, and wait for `start`. Returns at once."""
-        os.write(self._go, b"p")
+        self._order(b"p")
+
+    def _order(self, order: bytes) -> None:
+        try:
+            os.write(self._go, order)
+        except BrokenPipeError:  # somebody has killed it, which `ready` tells
+            return
 
     def end(self) -> None:
         """End it and slirp4netns; returns when they have, or after a while: a device may hold them."""
