@@ -33,7 +33,7 @@ def processes_with(mark: str) -> list[str]:
 
 
 def process_with(mark: str) -> int:
-    """The one process of this host that has `mark` in its command line or environment."""
+    """The one process of this host that has `mark` in its command line or environment; its user may be another."""
     ((process, _line),) = _marked(mark)
     return process
 
@@ -53,11 +53,17 @@ def first_process(member: int) -> int:
 def _marked(mark: str) -> list[tuple[int, str]]:
     found = []
     for process in _processes():
-        with contextlib.suppress(OSError):
-            line, variables = (Path(f"/proc/{process}/{file}").read_bytes() for file in ("cmdline", "environ"))
-            if mark.encode() in line + variables:
-                found.append((process, line.replace(b"\0", b" ").decode(errors="replace")))
+        line, variables = (_read(process, file) for file in ("cmdline", "environ"))
+        if mark.encode() in line + variables:
+            found.append((process, line.replace(b"\0", b" ").decode(errors="replace")))
     return found
+
+
+def _read(process: int, file: str) -> bytes:
+    """Nothing where the process is gone, or another user's."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/{file}").read_bytes()
+    return b""
 
 
 def _processes() -> list[int]:
