@@ -221,7 +221,7 @@ class Engine:
 
     def _require_honoured(self, spec: MachineSpec | None, provider: str) -> None:
         """What a provider could give when the machine was made, it need not be able to give now."""
-        reasons = self.project.provider(provider).check(spec) if spec else ()
+        reasons = tuple(self.project.provider(provider).check(spec)) if spec else ()
         if spec and reasons:
             brief = f"machine '{spec.name}': provider {provider} cannot start it as declared"
             raise RefusedError(brief, details="\n".join(reasons))

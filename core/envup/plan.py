@@ -16,7 +16,7 @@ class Action(Value):
     """One node. `id` is `MACHINE/VERB`, with `:N` behind it for the N-th step; `cause` says why in words; `touches` is
     `live`, `restart`, `recreate`, `provision` or empty where nothing existing is touched; `after` are ids that must
     have succeeded; `provider` carries it out; `step` indexes `MachineSpec.steps`; `reset` forgets the record of this
-    step and those behind it first."""
+    step and those behind it first; `again` says that every `up` does it, whatever there is."""
 
     id: str
     machine: str
@@ -28,6 +28,7 @@ class Action(Value):
     detail: str = ""
     step: int = -1
     reset: bool = False
+    again: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The documented fields, for `env plan --json`."""
@@ -50,6 +51,12 @@ class Plan(Value):
         """Whether there is anything to do."""
         return bool(self.actions)
 
+    @property
+    def pending(self) -> bool:
+        """Whether something is not as the Envfile says: what every `up` does, and asking whether a machine is ready,
+        does not count."""
+        return any(not action.again and action.verb != "ready" for action in self.actions)
+
     def as_json(self) -> dict[str, Any]:
         """The document that `env plan --json` prints."""
         return {
@@ -58,6 +65,7 @@ class Plan(Value):
             "notes": list(self.notes),
             "asks": list(self.asks),
             "changes": self.changes,
+            "pending": self.pending,
         }
 
 

@@ -170,6 +170,7 @@ def _step(spec: MachineSpec, step: Step, provider: str, cause: str, after: tuple
         step.name,
         step.index,
         reset,
+        step.run == "always",
     )
 
 

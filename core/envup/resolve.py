@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from envup import spec as specs
 from envup.errors import EnvupError, RefusedError
@@ -29,6 +30,7 @@ class Resolver:
         self._identity, self._records, self._provider, self._examine = identity, records, provider, examine
         self._examined: list[tuple[Provider | None, tuple[str, ...]]] = []
         self._unexamined: Examined | None = None
+        self._free: Sequence[MachineSpec] = ()
 
     def settle(self, environment: Environment) -> Environment:
         """The same environment with no machine left on `auto`, none on a provider that cannot honour it, and only
@@ -36,6 +38,7 @@ class Resolver:
 
         Errors: `RefusedError`, naming the providers that could.
         """
+        self._free = [spec for spec in environment.machines if spec.provider == "auto"]
         machines = [self._settled(spec) for spec in environment.machines]
         on = {spec.name: spec.provider for spec in machines}
         return replace(environment, machines=tuple(_among_its_own(spec, on) for spec in machines))
@@ -51,7 +54,23 @@ class Resolver:
         if spec.provider != "auto":
             self._insist(spec)
             return spec
-        return self._lightest(spec)
+        return replace(spec, provider=self._shared) if self._shared else self._lightest(spec)
+
+    @cached_property
+    def _shared(self) -> str:
+        """The lightest usable provider that can make every machine on `auto`, so that they find each other; one that
+        has some of them comes first. Empty when there is none."""
+        records = self._records.machines
+        for name in sorted({records[spec.name].provider for spec in self._free if spec.name in records}):
+            if self._can_make_all(self._provider(name)):
+                return name
+        for provider, missing in self._all():
+            if provider and not missing and self._can_make_all(provider):
+                return provider.name
+        return ""
+
+    def _can_make_all(self, provider: Provider) -> bool:
+        return not any(self._answer(provider, spec) for spec in self._free)
 
     def _insist(self, spec: MachineSpec) -> None:
         provider = self._provider(spec.provider)
@@ -96,7 +115,7 @@ class Resolver:
     def _refusals(self, provider: Provider, spec: MachineSpec) -> Sequence[str]:
         if spec.isolation and ISOLATION.index(provider.isolation) < ISOLATION.index(spec.isolation):
             return (f"requires isolation {spec.isolation}; {provider.name} gives {provider.isolation}",)
-        return provider.check(replace(spec, provider=provider.name))
+        return tuple(provider.check(replace(spec, provider=provider.name)))
 
     def _all(self) -> Examined:
         yield from self._examined

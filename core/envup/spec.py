@@ -91,6 +91,8 @@ def _is_hidden(value: Any) -> bool:
 
 
 def _size(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return json.dumps(value)
     if key not in ("resources.memory", "resources.disk") or not isinstance(value, int):
         return str(value)
     for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):

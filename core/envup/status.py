@@ -119,4 +119,6 @@ def _distance(
         drift.append("ready: has not succeeded")
     if known and left.reset >= 0 and not left.rebuild:
         drift.append(f"provision: {left.causes[left.reset]}")
-    return drift, not pending and not left.rebuild
+    if failed := known and records.failed.get(spec.name):
+        drift.append(f"{failed}: has not succeeded")
+    return drift, not (pending or left.rebuild or failed)

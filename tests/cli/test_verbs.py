@@ -163,6 +163,23 @@ def test_what_a_provider_cannot_give_any_more_is_refused_before_anything_is_stop
     assert {one["state"] for one in shop.json("status")["machines"]} == {"running"}
 
 
+def test_a_step_that_runs_always_is_no_pending_change_and_its_failure_is_told(shop: Shop) -> None:
+    always = "name: shop\nimage: host\nprovider: pretend\nmounts: []\nprovision: [{name: b, run: always, shell: %s}]\n"
+    shop.write(always % "'true'")
+    assert shop.run("plan", "--check").returncode == 3
+    shop.run("up")
+    assert shop.run("plan", "--check").returncode == 0
+    assert (shop.json("plan")["changes"], shop.json("plan")["pending"]) == (True, False)
+    assert shop.json("status")["machines"][0]["provisioned"] is True
+    shop.write(always % "exit 3")
+    assert shop.run("up").returncode == 1
+    (machine,) = shop.json("status")["machines"]
+    assert (machine["provisioned"], machine["drift"]) == (False, ["provision:1: has not succeeded"])
+    shop.write(always % "'true'")
+    shop.run("up")
+    assert shop.json("status")["machines"][0]["provisioned"] is True
+
+
 def test_the_last_run_is_no_log_where_only_a_console_is(shop: Shop) -> None:
     shop.run("up")
     result = shop.run("logs", "db", "--last")

@@ -119,7 +119,7 @@ def test_defaults_are_merged_key_by_key_and_lists_are_replaced(project: Project)
     assert one.environment == {"A": "1", "B": "2"}
     assert (one.mounts, one.user, one.provider, one.peers) == ((), "app", "jail", ("two",))
     assert one.ready == Probe("command", "true", 60.0, 1.0)
-    assert (two.image.source, two.provider, two.options) == ("directory", "box", {"box": {"level": 2}})
+    assert (two.image.source, two.provider, two.options["box"]) == ("directory", "box", {"level": 2})
 
 
 def test_the_provider_of_the_call_overrides_that_of_every_machine(project: Project) -> None:
@@ -199,7 +199,7 @@ def test_an_interpolated_number_is_a_number_where_one_is_wanted(project: Project
     project.environ = {"N": "3"}
     machine = project.machine(text)
     assert machine.resources == Resources(cpus=3.0, pids=3)
-    assert machine.options == {"box": {"level": 3}}
+    assert machine.options["box"] == {"level": 3}
     assert machine.user == "3"
     project.environ = {"N": "three"}
     assert len(project.problems(text)) == 3
@@ -213,8 +213,8 @@ def test_a_number_out_of_range_does_not_pass_as_text(project: Project, monkeypat
     install(project.directory / "site", "vat", schema=schema)
     monkeypatch.syspath_prepend(str(project.directory / "site"))
     project.host = Host(project.host.home)
-    assert project.machine("image: host\nvat: {files: 10}\n").options == {"vat": {"files": 10}}
-    assert project.machine("image: host\nvat: {files: 1k}\n").options == {"vat": {"files": "1k"}}
+    assert project.machine("image: host\nvat: {files: 10}\n").options["vat"] == {"files": 10}
+    assert project.machine("image: host\nvat: {files: 1k}\n").options["vat"] == {"files": "1k"}
     assert project.problems("image: host\nvat: {files: 5}\n") == ["Envfile:2:14: vat.files: 5 is less than 9"]
 
 
@@ -376,3 +376,12 @@ def test_a_missing_envfile_is_a_mistake_of_usage(tmp_path: Path, host: Host) -> 
     for wrong in (tmp_path / "nothing", tmp_path):
         with pytest.raises(UsageError):
             loading.load(wrong, host)
+
+
+def test_an_option_that_is_given_its_default_is_no_change(project: Project) -> None:
+    plain, spelt = (
+        project.machine("image: host\n"),
+        project.machine("image: host\nlxc: {boot_timeout: 90, init: auto}\n"),
+    )
+    assert plain.options["lxc"] == spelt.options["lxc"]
+    assert plain.options["lxc"]["network"] == "private"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,11 @@ from local_provider import LocalProvider
 
 from envup.errors import EnvupError, RefusedError
 from envup.events import silent
-from envup.model import MachineSpec
+from envup.model import MachineSpec, Port
 from envup.provider import Provider, ProviderContext
 from envup.resolve import Resolver
 from envup.state.identity import Identity
-from envup.state.records import Records
+from envup.state.records import MachineRecord, Records
 
 
 class Named(LocalProvider):
@@ -88,3 +88,40 @@ def test_peers_are_the_machines_of_the_same_provider() -> None:
     machines = [machine(name, provider=on[name], peers=tuple(each for each in names if each != name)) for name in names]
     found = resolver((GOOD, ()), (Named("other"), ())).settle(environment(*machines)).machines
     assert {spec.name: spec.peers for spec in found} == {"web": ("db",), "db": ("web",), "cache": ()}
+
+
+def test_machines_on_auto_go_together_where_one_provider_can_make_them_all() -> None:
+    class Small(Named):
+        def check(self, spec: MachineSpec) -> Sequence[str]:
+            return ("ports: it forwards none",) if spec.ports else ()
+
+    machines = [machine("db", provider="auto"), machine("web", provider="auto", ports=(Port(80, 8080),))]
+    both = resolver((Small("small"), ()), (GOOD, ())).settle(environment(*machines)).machines
+    assert [spec.provider for spec in both] == ["good", "good"]
+    apart = resolver((Small("small"), ()), (Picky("picky"), ())).settle(environment(*machines)).machines
+    assert [spec.provider for spec in apart] == ["small", "picky"]
+
+
+class Picky(Named):
+    """Makes machines with ports and no others."""
+
+    def check(self, spec: MachineSpec) -> Sequence[str]:
+        return () if spec.ports else ("ports: it wants some",)
+
+
+def test_a_machine_on_auto_joins_those_that_there_are() -> None:
+    db, web = machine("db", provider="auto"), machine("web", provider="auto")
+    made = {"db": MachineRecord("good", "i-db", {})}
+    identity = Identity("abc", "salt", Path("/shop"))
+    named = {"good": GOOD, "light": Named("light")}
+    settle = Resolver(identity, Records(made, {}), named.__getitem__, lambda: iter([(named["light"], ())])).settle
+    assert [spec.provider for spec in settle(environment(db, web)).machines] == ["good", "good"]
+
+
+def test_reasons_may_come_one_by_one() -> None:
+    class Lazy(Named):
+        def check(self, spec: MachineSpec) -> Iterator[str]:  # type: ignore[override]
+            yield from ()
+
+    assert settled("auto", (Lazy("lazy"), ())) == "lazy"
+    assert settled("lazy", (Lazy("lazy"), ())) == "lazy"

@@ -14,7 +14,7 @@ from envup.report.style import Style
 from envup.report.text import clean, table
 
 OPTIONS = (
-    Option("--check", "exit with 3 when something would change"),
+    Option("--check", "exit with 3 when something would change; steps that run always do not count"),
     Option("--provider", "put every machine on this provider", value="NAME"),
     Option("--recreate", "plan to make the machines anew"),
     Option("--remove-orphans", "plan to destroy machines that are no longer in the Envfile"),
@@ -34,7 +34,7 @@ def run(arguments: Arguments) -> int:
         print_json(plan.as_json())
     elif not arguments.quiet:
         print_lines(describe(plan, style_of(arguments)))
-    return PENDING if arguments.check and plan.changes else 0
+    return PENDING if arguments.check and plan.pending else 0
 
 
 def describe(plan: Plan, style: Style) -> list[str]:
@@ -42,16 +42,18 @@ def describe(plan: Plan, style: Style) -> list[str]:
     lines = [f"note: {clean(note)}" for note in plan.notes]
     if not plan.changes:
         return [*lines, f"{clean(plan.name)}: everything is as the Envfile says"]
-    rows = [["MACHINE", "ACTION", "WHY", "TOUCHES", "WAITS FOR"], *map(_row, plan.actions)]
+    several = len({action.provider for action in plan.actions}) > 1
+    rows = [["MACHINE", "PROVIDER", "ACTION", "WHY", "TOUCHES", "WAITS FOR"]]
+    rows += [_row(action, action.provider * several) for action in plan.actions]
     lines += table(_without_empty_columns(rows), lambda head: style.paint("bold", head))
     lines += [f"{style.paint('yellow', 'asks')}: {clean(question)}" for question in plan.asks]
     return lines
 
 
-def _row(action: Action) -> list[str]:
+def _row(action: Action, provider: str) -> list[str]:
     verb = f"{action.verb} {action.detail}" if action.detail else action.verb
     waits = ", ".join(name for name in action.after if not name.startswith(f"{action.machine}/"))
-    return [clean(text) for text in (action.machine, verb, action.cause, action.touches, waits)]
+    return [clean(text) for text in (action.machine, provider, verb, action.cause, action.touches, waits)]
 
 
 def _without_empty_columns(rows: Sequence[list[str]]) -> list[list[str]]:

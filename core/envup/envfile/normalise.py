@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from envup.envfile.interpolate import mark_of
@@ -23,6 +23,7 @@ def normalise(document: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[st
     under = {"provider": document["provider"]} if "provider" in document else {}
     under = _merged(under, _visible(document.get("defaults", {})), WHOLE)
     definitions = schema["$defs"]
+    under = {key: {} for key in _with_defaults(definitions["machine"]["properties"])} | under
     return {
         "name": document.get("name"),
         "machines": {
@@ -31,6 +32,14 @@ def normalise(document: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[st
         },
         "debootstrap": fill(definitions["debootstrap"], {}, schema),
     }
+
+
+def _with_defaults(keys: Mapping[str, Any]) -> Iterator[str]:
+    """The providers with options that have a default, which holds whether a machine has that provider's key or not."""
+    for name, section in keys.items():
+        is_providers = str(section.get("$id", "")).startswith("urn:envup:provider:")
+        if is_providers and any("default" in option for option in section.get("properties", {}).values()):
+            yield name
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any], whole: frozenset[str] = frozenset()) -> dict[str, Any]:

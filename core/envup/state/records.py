@@ -57,12 +57,14 @@ class StepRecord(Value):
 class Records(Value):
     """All that is remembered of one environment. `steps` is by machine, of its recorded instance, in order;
     `unfinished` are the (machine, action) that a command which died had begun, each with its provider; `unready` the
-    machines whose probe did not succeed since they were last started or provisioned."""
+    machines whose probe did not succeed since they were last started or provisioned; `failed` has the machines whose
+    last step did not succeed, each with that action (`provision:N`)."""
 
     machines: Mapping[str, MachineRecord]
     steps: Mapping[str, tuple[StepRecord, ...]]
     unfinished: Mapping[tuple[str, str], str] = MappingProxyType({})
     unready: frozenset[str] = frozenset()
+    failed: Mapping[str, str] = MappingProxyType({})
 
 
 class State:
@@ -122,7 +124,7 @@ class State:
             )
         }
         kept = {name: tuple(rows) for name, rows in steps.items()}
-        return Records(machines, kept, unfinished, self._unready(environment))
+        return Records(machines, kept, unfinished, self._unready(environment), self._failed(environment))
 
     def _unready(self, environment: str) -> frozenset[str]:
         last = self._all(
@@ -131,6 +133,14 @@ class State:
             environment,
         )
         return frozenset(machine for machine, action, outcome, _ in last if (action, outcome) != ("ready", "done"))
+
+    def _failed(self, environment: str) -> Mapping[str, str]:
+        last = self._all(
+            "SELECT machine, action, outcome, max(id) FROM journal WHERE environment = ?"
+            " AND (action = 'create' OR action LIKE 'provision:%') GROUP BY machine",
+            environment,
+        )
+        return {machine: action for machine, action, outcome, _ in last if action != "create" and outcome != "done"}
 
     def remember_environment(self, environment: str, name: str, directory: Path, file: Path | None) -> None:
         """Note where an environment lives; a second call moves it."""
