@@ -17,18 +17,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from envup.events import Emit
 from envup.image import Image
 from envup.model import ImageReference, MachineSpec, Mount, Port, Resources
 from envup.value import NOTHING, Value
 
+if TYPE_CHECKING:
+    import socket
+
 __all__ = [
     "API",
     "Check",
     "Command",
     "Console",
+    "Dial",
     "HostCommand",
     "ImageForms",
     "Instance",
@@ -59,7 +63,7 @@ class Instance(Value):
     `id` differs between two incarnations. `labels` are those given to `create`: `envup.environment`, `envup.machine`,
     `envup.project`, `envup.spec`, `envup.image`, `envup.variables`, `envup.format`. `reason` says why a `broken` one
     is. `volatile`: what the machine has written is lost when it stops. `addresses` are the machine's own, as seen from
-    the host."""
+    the host; those that the host cannot reach are not among them."""
 
     id: str
     state: str
@@ -216,6 +220,17 @@ class Console(ABC):
     def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
         """The host command that prints all of it, and with `follow` goes on as more is said, until it is ended. Legal
         in every state but `broken`."""
+
+
+class Dial(ABC):
+    """Ability: services of a machine are reached in its own network, whatever of that the host can reach."""
+
+    @abstractmethod
+    def dial(self, instance: Instance, port: int, *, timeout: float = 10.0) -> socket.socket:
+        """A TCP connection to a port of the machine, made in the machine's own network, loopback included. It is the
+        caller's to close. `timeout` is in seconds, and then the socket's own. Each call makes another connection. Legal
+        in `running`. Errors: the `OSError` of connect(2) as it is, `TimeoutError` among them; `TransportError` when
+        the machine does not run or its network cannot be entered."""
 
 
 class OwnImages(ABC):

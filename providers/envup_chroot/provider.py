@@ -48,9 +48,10 @@ class ChrootProvider(NamespaceProvider, Resize):
 
     def launch(self, directory: Path, lock: int, tree: Path, facts: Mapping[str, Any], spec: MachineSpec) -> None:
         """See `NamespaceProvider`."""
-        from envup.namespaces import cgroups, disk_images
+        from envup.namespaces import cgroups, disk_images, listening
         from envup_chroot import holding
 
+        listening.refuse_taken(spec.ports)
         if facts["disk"] and spec.resources.disk is not None:
             disk_images.grow_image(directory / "disk.img", spec.resources.disk)
         groups = cgroups.make(self.group(directory), spec.resources, rootless=self.rootless)

@@ -136,7 +136,7 @@ class Keeper:
         connected and then as long as the machine runs. The settled ports: with numbers that were chosen for 0. On the
         host's own network nothing needs to be forwarded. Errors: `EnvupError` when one is taken or not allowed; then
         none is forwarded."""
-        from envup_lxc import listening
+        from envup.namespaces import listening
 
         if self._place.network == "host":
             return tuple(ports)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envup import namespaces
 from envup.errors import TransportError
 from envup.image import Image
 from envup.namespaces import directories, records
 from envup.namespaces.provider import NamespaceProvider
-from envup.provider import Check, Console, HostCommand, Instance, MachineSpec, Resize, Suspend
+from envup.provider import Check, Console, Dial, HostCommand, Instance, MachineSpec, Resize, Suspend
 from envup_lxc import groups, seeing
 
+if TYPE_CHECKING:
+    import socket
 
-class LxcProvider(NamespaceProvider, Resize, Console):
+
+class LxcProvider(NamespaceProvider, Resize, Console, Dial):
     """System containers on copy-on-write images, in user namespaces, on a network of the environment."""
 
     name: ClassVar[str] = "lxc"
@@ -114,6 +117,12 @@ class LxcProvider(NamespaceProvider, Resize, Console):
 
         log = self.machines.directory(instance.labels) / config.CONSOLE
         return HostCommand(("tail", "-c", "+1", *(("-F",) if follow else ()), str(log)))
+
+    def dial(self, instance: Instance, port: int, *, timeout: float = 10.0) -> socket.socket:
+        """See `Dial`. A service may listen on the machine's address alone."""
+        way, own = self.entrance(instance), self.running(instance)["address"]
+        addresses = dict.fromkeys((*namespaces.LOOPBACK, *((own,) if own else ())))
+        return namespaces.dial(way, port, machine=instance.machine, timeout=timeout, addresses=tuple(addresses))
 
 
 class FreezingLxcProvider(LxcProvider, Suspend):

@@ -27,11 +27,12 @@ FACTS = frozenset(("disk",))
 
 
 def completed(instance: Instance, run: Mapping[str, Any] | None) -> Instance:
-    """A machine with what is LXC's own: an address, and that it may be frozen."""
+    """A machine with what is LXC's own: that it may be frozen, and its address where the host reaches that."""
     if run is None or instance.state != "running":
         return instance
     state = "suspended" if groups.is_frozen(run["freezer"]) else "running"
-    return replace(instance, state=state, addresses=(run["address"],) if run["address"] else ())
+    reached = run["address"] and run["network"] != "private"
+    return replace(instance, state=state, addresses=(run["address"],) if reached else ())
 
 
 def current(run: Mapping[str, Any], boot: str) -> Mapping[str, Any] | None:

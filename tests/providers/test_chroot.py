@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -249,3 +250,29 @@ def test_ports_that_are_remapped_are_refused_naming_who_can(subject: Subject) ->
 def test_peers_are_known_before_they_exist(subject: Subject) -> None:
     with subject.running(subject.spec("web", peers=("db",), hostname="shop")) as instance:
         assert {"localhost", "shop", "db"} <= set(subject.shell(instance, "cat /etc/hosts").split())
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_is_taken_on_the_host_is_refused_at_the_start(
+    subject: Subject, protocol: str, address: str
+) -> None:
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as other:
+        other.bind((address, 0))
+        if protocol == "tcp":
+            other.listen()
+        number = other.getsockname()[1]
+        spec = subject.spec("late", ports=(Port(number, number, None, protocol),))
+        instance = subject.create(spec)
+        try:
+            with pytest.raises(EnvupError, match=f"port {number}/{protocol}: it is taken") as caught:
+                subject.provider.start(instance, spec)
+            assert f"sport = :{number}" in caught.value.hint
+            assert subject.state("late") == "created"
+            other.close()
+            assert subject.provider.start(instance, spec).ports == spec.ports
+            with socket.socket(socket.AF_INET, kind) as service:
+                service.bind(("", number))
+        finally:
+            subject.provider.destroy(instance)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from envup.errors import EnvupError
+from envup.namespaces import listening
 from envup.provider import Port
-from envup_lxc import datagrams, listening, streams
+from envup_lxc import datagrams, streams
 from envup_lxc.loop import Loop
 
 LOCAL = "127.0.0.1"

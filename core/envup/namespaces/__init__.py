@@ -1,6 +1,7 @@
 """The way into machines whose processes live in namespaces of this host, for every provider that makes such machines.
 
-A provider says with a `Way` how to reach one; `enter`, `send` and `fetch` are then its `command`, `send` and `fetch`.
+A provider says with a `Way` how to reach one; `enter`, `send` and `fetch` are then its `command`, `send` and `fetch`,
+and `dial` is that of the ability `Dial`.
 Beside them these modules are for providers, and keep their meaning as the contracts do:
 
 - `provider`: all of a provider but what sets it apart; `directories`, `records`: its machines as directories, and the
@@ -12,6 +13,7 @@ Beside them these modules are for providers, and keep their meaning as the contr
   processes, from outside and from inside
 - `subids`, `userns`, `capabilities`, `confinement`: ids and user namespaces, what programs may do
 - `guestfiles`, `declared`: files that are written inside, mounts that no link in a machine can lead astray
+- `listening`: ports of the host, bound or found to be taken
 - `needs`, `checks`: what a doctor tells of this host, and what is refused of a machine
 
 All others are how these are made, and no provider's to import.
@@ -23,19 +25,26 @@ All others are how these are made, and no provider's to import.
 from __future__ import annotations
 
 import os
-from typing import BinaryIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, BinaryIO
 
 from envup.events import Emit
 from envup.namespaces import programs
 from envup.namespaces.records import lives, start_time
 from envup.namespaces.variables import packed
 from envup.provider import Command, HostCommand
-from envup.value import Value
+from envup.value import Value, replace
 
-__all__ = ["KINDS", "Way", "enter", "fetch", "lives", "namespaces_of", "send", "start_time"]
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["KINDS", "LOOPBACK", "Way", "dial", "enter", "fetch", "lives", "namespaces_of", "send", "start_time"]
 
 KINDS = ("user", "mnt", "uts", "ipc", "pid", "net", "cgroup")
 """Kinds of namespaces that can be joined."""
+
+LOOPBACK = ("127.0.0.1", "::1")
+"""Where a machine's own programs reach its services."""
 
 
 class Way(Value):
@@ -92,6 +101,16 @@ def send(way: Way, directory: str, archive: BinaryIO, *, machine: str, emit: Emi
 def fetch(way: Way, path: str, archive: BinaryIO, *, machine: str, emit: Emit) -> None:
     """`Provider.fetch`. Errors: `EnvupError`."""
     _transfer(way, f"cannot fetch files from machine '{machine}'", "pack", path, machine, emit, stdout=archive)
+
+
+def dial(way: Way, port: int, *, machine: str, timeout: float, addresses: Sequence[str] = LOOPBACK) -> socket.socket:
+    """`Dial.dial`: a connection to the first of the machine's addresses that takes it. The host's network is the
+    machine's where `way` names no other. Errors: `OSError` of the first address, `TransportError`."""
+    from envup.namespaces import dialling
+
+    joined = tuple(kind for kind in way.namespaces if kind in ("user", "net"))
+    arguments = replace(way, namespaces=joined).arguments()
+    return dialling.connect(arguments, port, addresses, machine=machine, timeout=timeout)
 
 
 def namespaces_of(pid: int) -> tuple[str, ...]:

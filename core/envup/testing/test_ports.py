@@ -1,4 +1,4 @@
-"""Ports of a machine are reached on the host, as declared, and told as they are."""
+"""Ports of a machine are reached on the host, as declared, and told as they are; its services where they listen."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from envup.errors import EnvupError
-from envup.provider import Instance, Port
+from envup.errors import EnvupError, TransportError
+from envup.provider import Dial, Instance, Port
 from envup.testing.subject import PATIENCE, Subject
 
 pytestmark = pytest.mark.usefixtures("check_no_leak")
@@ -140,3 +140,46 @@ def test_a_port_is_free_after_a_stop_and_forwarded_again_after_a_start(subject: 
         subject.provider.stop(instance, grace=1)
         socket.create_server(("127.0.0.1", number)).close()
         assert subject.provider.start(instance, spec).ports == spec.ports
+
+
+@contextmanager
+def serving(subject: Subject, instance: Instance, number: int) -> Iterator[None]:
+    """A server on a port of the machine, which is not forwarded."""
+    program = TCP.replace("8095", str(number))
+    with subject.popen(instance, "perl", "-e", program, streams={"stdout": subprocess.PIPE}) as server:
+        try:
+            assert server.stdout.readline() == b"listening\n"
+            yield
+        finally:
+            server.terminate()
+
+
+def test_addresses_that_are_told_are_reached_from_the_host(subject: Subject) -> None:
+    number = free()
+    with subject.running(subject.spec("server")) as instance, serving(subject, instance, number):
+        for address in instance.addresses:
+            assert asked(number, b"hello", address) == b"HELLO"
+
+
+def test_a_port_that_listens_in_the_machine_is_dialled_and_no_other(subject: Subject) -> None:
+    subject.needs(Dial)
+    number, other = free(), free()
+    with subject.running(subject.spec("server")) as instance:
+        with pytest.raises(ConnectionRefusedError):
+            subject.provider.dial(instance, number, timeout=PATIENCE)
+        with serving(subject, instance, number):
+            for _ in range(2):
+                with subject.provider.dial(instance, number, timeout=PATIENCE) as connection:
+                    assert connection.gettimeout() == PATIENCE
+                    connection.sendall(b"hello")
+                    assert connection.recv(100) == b"HELLO"
+            with pytest.raises(ConnectionRefusedError):
+                subject.provider.dial(instance, other, timeout=PATIENCE)
+
+
+def test_a_machine_that_does_not_run_cannot_be_dialled(subject: Subject) -> None:
+    subject.needs(Dial)
+    with subject.running(subject.spec("server")) as instance:
+        subject.provider.stop(instance, grace=1)
+        with pytest.raises(TransportError):
+            subject.provider.dial(instance, 8095, timeout=PATIENCE)

@@ -1,10 +1,11 @@
-"""Binding the host's end of a forwarded port, by the command itself: what is wrong is known at once."""
+"""Binding a port of the host, by the command itself: what is wrong is known at once."""
 
 from __future__ import annotations
 
 import _socket
 import contextlib
 import errno
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from envup.errors import EnvupError
@@ -12,11 +13,19 @@ from envup.provider import Port
 from envup.value import replace
 
 if TYPE_CHECKING:
-    from envup_lxc.wire import Socket
+    Socket = _socket.socket
 
 _BACKLOG = 1024
 _IP_PKTINFO = 8
 """From linux/in.h; Python has no name for it."""
+
+
+def refuse_taken(ports: Sequence[Port]) -> None:
+    """For machines on the host's network, which bind their ports themselves: nothing is bound any more when this
+    returns. Errors: as `listen`."""
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            listen(port, stack)
 
 
 def listen(port: Port, stack: contextlib.ExitStack) -> tuple[Port, list[Socket]]:
