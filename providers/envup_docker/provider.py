@@ -75,9 +75,9 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
 
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
         """See `Provider`."""
-        from envup_docker import ending, networks, remaking
+        from envup_docker import ending, networks, publishing, remaking
 
-        with telling(f"cannot start machine '{spec.name}'"):
+        with telling(f"cannot start machine '{spec.name}'"), publishing.telling(spec):
             called, found = containers.name(instance.labels), containers.inspect(self._engine, instance.labels)
             if found["State"]["Running"] and not remaking.fits(spec, found):
                 ending.stop(self._engine, called, 0)  # Somebody who died had asked for it, as it was declared then.

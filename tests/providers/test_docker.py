@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
@@ -531,3 +532,20 @@ def test_a_setting_that_the_engine_refuses_is_told_and_keeps_the_machine(subject
         with pytest.raises(EngineError):
             engine.call("GET", f"/containers/{containers.name(instance.labels)}.next/json")
         assert subject.shell(subject.provider.start(instance, spec), "cat /srv/note") == "precious"
+
+
+def test_a_host_port_that_is_taken_is_told_with_what_to_do(subject: Subject) -> None:
+    """By a program of the host, and by another machine."""
+
+    def refused(port: int) -> None:
+        spec = subject.spec("second", ports=(Port(80, port, "127.0.0.1"),))
+        brief = rf"127\.0\.0\.1:{port}/tcp to machine 'second': it is taken"
+        with pytest.raises(EnvupError, match=brief) as caught, subject.running(spec):
+            pass
+        assert f"ss -ltnp 'sport = :{port}'" in caught.value.hint
+        assert caught.value.details
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        refused(listener.getsockname()[1])
+    with subject.running(subject.spec("first", ports=(Port(80, 0, "127.0.0.1"),))) as first:
+        refused(first.ports[0].host_port)
