@@ -14,6 +14,7 @@ from envup import spec as specs
 from envup.changes import once
 from envup.errors import EnvupError
 from envup.events import Emit, Event
+from envup.fetching import Fetching
 from envup.image import Image
 from envup.images.store import Store
 from envup.machine import Machine
@@ -59,6 +60,7 @@ class Actions:
         self._instances = {name: seen.instance for name, seen in observed.machines.items()}
         self._strays = {(seen.provider, seen.instance.machine): seen.instance for seen in observed.strays}
         self._made: dict[str, Image] = {}
+        self._fetching = Fetching()
         self._lock = threading.Lock()
         self._redact = environment.secret_values() if environment else frozenset()
 
@@ -81,8 +83,9 @@ class Actions:
 
     def _image(self, action: Action) -> None:
         spec, provider = self._spec(action), self._providers(action.provider)
-        self._made[action.machine] = obtain(
-            provider, self._images, spec, self._emit, action=action.id, redact=self._redact
+        self._made[action.machine] = self._fetching.get(
+            spec,
+            lambda: obtain(provider, self._images, spec, self._emit, action=action.id, redact=self._redact),
         )
 
     def _create(self, action: Action) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 
 from envup.errors import EnvupError
 from envup.events import Emit, Event
-from envup_docker import images
-from envup_docker.engine import Engine
+from envup_docker import images, remedies
+from envup_docker.engine import Engine, EngineError
 
 
 def sdk(module: str) -> Any:
@@ -106,11 +106,17 @@ def _build(engine: Engine, options: Mapping[str, Any], name: str, emit: Emit, *,
         "pull": True if refresh else None,
         "nocache": True if refresh else None,
     }
-    with (
-        utils.tar(context, exclude=_excluded(Path(context)), dockerfile=named, gzip=False) as content,
-        engine.stream("POST", "/build", query=query, content=content) as answer,
-    ):
-        _follow(answer.lines(), dockerfile, emit)
+    try:
+        with (
+            utils.tar(context, exclude=_excluded(Path(context)), dockerfile=named, gzip=False) as content,
+            engine.stream("POST", "/build", query=query, content=content) as answer,
+        ):
+            _follow(answer.lines(), dockerfile, emit)
+    except EngineError as error:
+        if error.status == 0:
+            raise
+        hint = error.hint or _remedy(error.message)
+        raise EnvupError(f"cannot build {dockerfile}", details=error.message, hint=hint) from error
 
 
 def _text(value: object) -> str:
@@ -123,14 +129,17 @@ def _follow(lines: Iterable[Mapping[str, Any]], dockerfile: str, emit: Emit) -> 
         text = str(line.get("stream") or line.get("status") or "")
         if "error" in line:
             details = "".join([*said[-20:], str(line["error"])])
-            raise EnvupError(f"cannot build {dockerfile}", details=details, hint=_remedy(details))
+            raise EnvupError(f"cannot build {dockerfile}", details=details, hint=_remedy(str(line["error"])))
         if text.strip():
             said.append(text if text.endswith("\n") else f"{text}\n")
             emit(Event("output", text=said[-1]))
 
 
-def _remedy(details: str) -> str:
+def _remedy(error: str) -> str:
     """What the engine builds by itself is the Dockerfile of 2020: https://docs.docker.com/build/buildkit/."""
-    if "buildkit" in details.lower() or "unknown flag" in details.lower():
+    if "buildkit" in error.lower() or "unknown flag" in error.lower():
         return "build it with `docker build -t NAME .`, and write image: {docker: NAME}"
-    return ""
+    if error.startswith(("COPY failed", "ADD failed")):
+        return "check that the path is in `context` and that .dockerignore does not name it"
+    registry = "" if "returned a non-zero code" in error else remedies.of_registry(error)
+    return registry or "mend the Dockerfile; what was built before the step that failed is kept"

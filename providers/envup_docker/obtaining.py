@@ -14,7 +14,7 @@ from envup.errors import EnvupError
 from envup.events import Emit, Event
 from envup.image import Image
 from envup.model import ImageReference
-from envup_docker import building, images
+from envup_docker import building, images, remedies
 from envup_docker.engine import Engine, EngineError
 from envup_docker.refusals import telling
 
@@ -90,7 +90,7 @@ def _pull(engine: Engine, name: str, memory: _Memory, emit: Emit, platform: str)
         with engine.stream("POST", "/images/create", query=query, headers=_credentials(repository)) as answer:
             _follow(answer.lines(), emit)
     except EngineError as error:
-        hint = error.hint or _remedy(error.message)
+        hint = error.hint or remedies.of_registry(error.message) or f"see what `docker pull {name}` says"
         raise EnvupError(f"cannot pull the image {name}", details=error.message, hint=hint) from error
     if known:
         engine.call("POST", f"/images/{repository}@{known}/tag", query={"repo": repository, "tag": tag})
@@ -137,17 +137,3 @@ def _follow(lines: Iterable[Mapping[str, Any]], emit: Emit) -> None:
             raise EngineError(500, str(line["error"]))
         if "id" not in line and line.get("status"):
             emit(Event("progress", text=str(line["status"])))
-
-
-def _remedy(error: str) -> str:
-    remedies = {
-        "not found": "check the name and the tag",
-        "manifest unknown": "check the name and the tag",
-        "denied": "log in with `docker login`, or check the name",
-        "credentials": "log in with `docker login`",
-        "unauthorized": "log in with `docker login`",
-        "no space": "make room where the engine keeps its data; `env prune`, `docker system prune`",
-        "connection refused": "check that the registry runs and can be reached from the engine",
-        "no such host": "check the registry's name and the network of the engine",
-    }
-    return next((remedy for sign, remedy in remedies.items() if sign in error.lower()), "")

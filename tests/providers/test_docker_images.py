@@ -289,6 +289,21 @@ def test_a_step_that_fails_is_told_with_its_output(subject: Subject, build: Buil
         subject.provider.obtain(build('FROM BASE\nRUN ["cat", "/there-is-none"]\n'), silent)
     assert "RUN" in caught.value.details
     assert "/there-is-none" in caught.value.details
+    assert "mend the Dockerfile" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("FROM BASE\nUNKNOWN\n", "mend the Dockerfile"),
+        ("FROM BASE\nCOPY none /x\n", ".dockerignore"),
+        ("FROM 127.0.0.1:1/none\n", "registry"),
+    ],
+)
+def test_a_build_that_fails_is_told_with_a_remedy(subject: Subject, build: Build, text: str, remedy: str) -> None:
+    with pytest.raises(EnvupError, match="cannot build") as caught:
+        subject.provider.obtain(build(text), silent)
+    assert remedy in caught.value.hint
 
 
 def test_what_needs_another_builder_is_told_with_a_way_out(subject: Subject, build: Build, tmp_path: Path) -> None:

@@ -249,3 +249,14 @@ def test_lines_of_many_threads_stay_whole() -> None:
 def test_signs_fit_an_encoding_that_has_no_others() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="iso-8859-1")
     assert Style.of(stream, color=False).ok == "+"
+
+
+def test_output_that_the_details_have_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with Plain(io.StringIO(), Style()) as renderer:
+        output = Event("output", "web", "web/image", "Step 1\nnosuch: not found\n")
+        details = {"details": "Step 1\nnosuch: not found\nit returned 127", "hint": "mend it"}
+        feed(renderer, output, Event("failed", "web", "web/image", "cannot build", details))
+        renderer.result(ok=False)
+    told = capsys.readouterr().err
+    assert told.count("nosuch: not found") == 1
+    assert "it returned 127" in told and "of output" not in told

@@ -22,6 +22,7 @@ def describe(event: Event, names: Names, style: Style) -> Sequence[str]:
         lines += _labelled("command", str(command))
     details = clean_lines(str(event.data.get("details") or "").rstrip("\n"))
     if any(details) and details != list(tail):
+        tail = () if _holds(details, tail) else tail
         lines += [f"  {line}" for line in details]
     if tail:
         lines.append(f"  last {len(tail)} lines of output:" if len(tail) > 1 else "  output:")
@@ -31,6 +32,12 @@ def describe(event: Event, names: Names, style: Style) -> Sequence[str]:
     if hint := event.data.get("hint") or _hint(event):
         lines += _labelled(style.paint("cyan", "to do"), str(hint))
     return lines
+
+
+def _holds(details: Sequence[str], tail: Sequence[str]) -> bool:
+    """Whether the details have the lines of output in them already."""
+    starts = range(len(details) - len(tail) + 1)
+    return any(list(details[start : start + len(tail)]) == list(tail) for start in starts)
 
 
 def _labelled(label: str, text: str) -> list[str]:
