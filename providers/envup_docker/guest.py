@@ -43,18 +43,46 @@ elif ! cd -- "$envup_workdir" 2>/dev/null; then
     exit 126
 fi
 unset OLDPWD SHLVL
-[ $# = 0 ] && exec "$envup_shell" -l
+[ $# = 0 ] && set -- "$envup_shell" -l
+envup_denied() {
+    [ -e "$1" ] && return 0
+    envup_at=$1
+    while [ "$envup_at" != "${envup_at%/*}" ]; do
+        envup_at=${envup_at%/*}
+        [ -d "$envup_at" ] && { [ ! -x "$envup_at" ]; return; }
+    done
+    return 1
+}
+envup_path=$PATH: envup_why='not found' envup_code=127
 case $1 in
-'')
-    echo 'envup: the empty name of a program: not found' >&2
-    exit 127
-    ;;
+'') envup_path= ;;
+*/*) envup_path=: ;;
+esac
+while [ -n "$envup_path" ]; do
+    envup_file=${envup_path%%:*}
+    envup_file=${envup_file:+$envup_file/}$1
+    [ -f "$envup_file" ] && [ -x "$envup_file" ] && break
+    envup_denied "$envup_file" && envup_why='Permission denied' envup_code=126
+    envup_path=${envup_path#*:}
+done
+envup_applet() {
+    case $1 in
+    */* | -* | '') return 1 ;;
+    esac
+    [ "$(command -v env)" = env ] && [ "$(command -v "$1")" = "$1" ]
+}
+if [ -z "$envup_path" ] && ! envup_applet "$1"; then
+    printf '%s\n' "envup: $1: $envup_why" >&2
+    exit "$envup_code"
+fi
+case $1 in
 -*) exec env -- "$@" ;;
 esac
 exec "$@"
 """
 """Becomes the program: `ENTER envup USER WORKDIR PROGRAM ARGUMENT…`. It says its number on a line, reads what `told`
-makes, and says `=`; all that follows is the program's."""
+makes, and says `=`; all that follows is the program's. It looks for the program itself, as the words of a shell that
+does not find one begin with the line of the script. A busybox may have programs in its shell that are no files."""
 
 SIGNAL = """\
 alive() {

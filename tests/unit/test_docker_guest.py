@@ -79,13 +79,50 @@ def test_nothing_of_the_script_is_left_in_the_environment(shell: list[str]) -> N
     assert names - {b"SHLVL", b"_"} <= {b"HOME", b"USER", b"LOGNAME", b"LANG", b"SHELL", b"PATH", b"PWD"}
 
 
-@pytest.mark.parametrize(
-    ("program", "code"), [("", 127), ("no-such-program", 127), ("/etc", 126), ("/etc/passwd", 126), ("-x", 127)]
-)
-def test_what_cannot_be_executed_is_told_as_env_does(shell: list[str], program: str, code: int) -> None:
+@pytest.mark.parametrize("program", ["", "no-such\\nprogram", "/no/such", "/etc/passwd/x", "-x", "no/such"])
+def test_a_program_that_is_missing_is_told_by_its_name_alone(shell: list[str], program: str) -> None:
     done = enter(shell, program)
-    assert done.returncode == code
-    assert done.stderr
+    assert (done.returncode, done.stderr.decode()) == (127, f"envup: {program}: not found\n")
+
+
+@pytest.mark.parametrize("program", ["/etc", "/etc/passwd", "etc/passwd"])
+def test_what_may_not_be_executed_is_told_by_its_name_alone(shell: list[str], program: str) -> None:
+    done = enter(shell, program)
+    assert (done.returncode, done.stderr.decode()) == (126, f"envup: {program}: Permission denied\n")
+
+
+def test_a_program_is_looked_for_in_each_directory_of_the_path(shell: list[str], tmp_path: Path) -> None:
+    closed, opened = tmp_path / "closed", tmp_path / "a b*"
+    for directory, mode in ((closed, 0o644), (opened, 0o755)):
+        directory.mkdir()
+        (directory / "-own").write_text("#!/bin/sh\necho found\n")
+        (directory / "-own").chmod(mode)
+    done = enter(shell, "-own", environment={"PATH": f"/no/such::{closed}:{opened}:{os.environ['PATH']}"})
+    assert done.stdout == b"found\n"
+    done = enter(shell, "-own", environment={"PATH": f"{closed}:/no/such"})
+    assert (done.returncode, done.stderr) == (126, b"envup: -own: Permission denied\n")
+
+
+def test_programs_within_a_busybox_need_no_files(shell: list[str]) -> None:
+    """Where the shell is one that has them; `cat` is no builtin of any."""
+    asked = subprocess.run([*shell, "-c", "command -v env"], capture_output=True, env={"PATH": "/nowhere"}, timeout=60)
+    done = enter(shell, "cat", environment={"PATH": "/nowhere"}, data=b"through")
+    inside = asked.stdout == b"env\n"
+    assert (done.returncode, done.stdout) == ((0, b"through") if inside else (127, b""))
+    assert inside or done.stderr == b"envup: cat: not found\n"
+
+
+def test_a_program_below_a_closed_directory_may_not_be_executed(shell: list[str], tmp_path: Path) -> None:
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.getuid() and "pytest" in str(directory):
+            directory.chmod(0o755)
+    (tmp_path / "closed").mkdir(mode=0o700)
+    program = f"{tmp_path}/closed/below/it"
+    line = [*shell, "-c", guest.ENTER, "envup", "1234", "/", program]
+    user = {"user": 1234, "group": 1234, "extra_groups": []}
+    told = guest.told([program], {})
+    done = subprocess.run(line, input=told, capture_output=True, env={}, timeout=60, **user)  # type: ignore[call-overload]
+    assert (done.returncode, done.stderr.decode()) == (126, f"envup: {program}: Permission denied\n")
 
 
 def test_a_working_directory_that_cannot_be_entered_is_named(shell: list[str]) -> None:
