@@ -101,7 +101,8 @@ class HostCommand(Value):
 
 
 class Check(Value):
-    """One line of `doctor`: a need, whether it is met, and the command that mends it."""
+    """One line of `doctor`: a need, whether it is met, and the command that mends it. One that is `ok` has a `remedy`
+    only where it is not met and the provider does without."""
 
     name: str
     ok: bool

@@ -44,5 +44,5 @@ def _engine(environ: Mapping[str, str]) -> Check:
 def _package() -> Check:
     if importlib.util.find_spec("docker"):
         return Check("python package docker", True)
-    message = "missing; needed to pull and to build images: pip install 'envup[docker]'"
-    return Check("python package docker", True, message)
+    message = "missing; needed to pull with credentials and to build images"
+    return Check("python package docker", True, message, "pip install 'envup[docker]'")

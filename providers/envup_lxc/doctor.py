@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from envup.namespaces import needs, subids
+from envup.namespaces import cgroups, needs, subids
 from envup.provider import Check
 from envup.value import replace
 from envup_lxc import config, groups, network
@@ -30,7 +30,8 @@ def _networks(*, rootless: bool) -> Iterator[Check]:
     for need in network.needs():
         yield need if need.ok else replace(need, ok=True, message=f"no private network: {need.message}")
     if not rootless:
-        yield Check("bridge", True, "; ".join(network.bridge_reasons("lxcbr0")))
+        why, _, remedy = next(network.bridge_reasons("lxcbr0"), "").partition("; ")
+        yield Check("bridge", True, why, remedy)
 
 
 def _freezer(*, rootless: bool) -> Check:
@@ -38,4 +39,5 @@ def _freezer(*, rootless: bool) -> Check:
     if groups.can_freeze(rootless=rootless):
         return Check("freezer", True)
     why = "no control group is delegated to this user" if rootless else "the host has no freezer"
-    return Check("freezer", True, f"machines cannot be suspended: {why}")
+    remedy = cgroups.DELEGATE if rootless else "mount cgroup version 2, or the freezer of version 1"
+    return Check("freezer", True, f"machines cannot be suspended: {why}", remedy)

@@ -25,7 +25,11 @@ class Pretend(Provider, Suspend, Console):
 
     def doctor(self) -> Sequence[Check]:
         ok = not (self.context.data / "unusable").exists()
-        return (Check("a good mood", ok, "" if ok else "it is gone", "" if ok else "wait for it"),)
+        tea = ("there is none", "boil water") if (self.context.data / "thirsty").exists() else ()
+        return (
+            Check("a good mood", ok, "" if ok else "it is gone", "" if ok else "wait for it"),
+            Check("a tea", True, *tea),
+        )
 
     def check(self, spec: MachineSpec) -> Sequence[str]:
         return ("mounts: the source is gone",) if (self.context.data / "refuses").exists() else ()

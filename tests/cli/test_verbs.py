@@ -277,6 +277,19 @@ def test_doctor_tells_what_is_missing_and_the_remedy(shop: Shop) -> None:
     assert "to do: wait for it" in text
 
 
+def test_doctor_marks_a_need_that_is_absent_and_optional(shop: Shop) -> None:
+    data = Path(shop.environment["ENVUP_HOME"]) / "data/providers/pretend"
+    shop.run("status")
+    assert "  ✓ a tea\n" in shop.run("doctor").stdout
+    (data / "thirsty").touch()
+    told = "a tea: there is none\n      to do: boil water\n"
+    assert f"  ! {told}" in shop.run("doctor").stdout
+    assert shop.json("doctor", code=0)["providers"]
+    shop.environment["PYTHONIOENCODING"] = "ascii"
+    plain = shop.run("doctor").stdout
+    assert f"  ! {told}" in plain and "  + a good mood\n" in plain
+
+
 def test_doctor_outlives_a_provider_whose_check_fails(shop: Shop) -> None:
     from fake_plugins import PROVIDER, install, manifest
 

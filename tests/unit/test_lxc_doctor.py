@@ -86,7 +86,7 @@ def test_a_device_of_slirp4netns_that_is_missing_or_closed_is_told_and_no_obstac
 def test_a_bridge_that_is_missing_is_told_and_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "bridge_reasons", lambda _name: iter(["the host has no bridge lxcbr0; run: x"]))
     check = examined()["bridge"]
-    assert (check.ok, check.message) == (True, "the host has no bridge lxcbr0; run: x")
+    assert check == Check("bridge", True, "the host has no bridge lxcbr0", "run: x")
     assert "bridge" not in examined(rootless=True)
 
 
@@ -102,6 +102,8 @@ def test_missing_controllers_and_freezers_are_told_and_no_obstacle(monkeypatch: 
     checks = examined(rootless=True)
     assert checks["freezer"].ok
     assert "cannot be suspended" in checks["freezer"].message
+    assert "Delegate=yes" in checks["freezer"].remedy
+    assert "mount" in examined()["freezer"].remedy
 
 
 def test_machines_are_confined_where_apparmor_is_in_force(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def _lines(provider: dict[str, Any], style: Style) -> list[str]:
     if provider["hint"]:
         lines.append(f"    to do: {clean(provider['hint'])}")
     for check in provider["checks"]:
-        mark = style.ok if check["ok"] else style.bad
+        mark = (style.lack if check["remedy"] else style.ok) if check["ok"] else style.bad
         lines.append(f"  {mark} {clean(check['name'])}{': ' + clean(check['message']) if check['message'] else ''}")
-        if not check["ok"] and check["remedy"]:
+        if check["remedy"]:
             lines.append(f"      to do: {clean(check['remedy'])}")
     return lines

@@ -18,6 +18,9 @@ from envup.errors import EnvupError
 from envup.namespaces import hierarchies
 from envup.provider import Resources
 
+DELEGATE = "run as root, or where systemd uses cgroup version 2: systemd-run --user --scope -p Delegate=yes env up"
+"""What an ordinary user does to have groups of his own."""
+
 _PERIOD = 100_000
 """Microseconds over which the share of cpu time is counted."""
 _PATIENCE = 30.0
@@ -58,9 +61,7 @@ def missing(controller: str, *, rootless: bool) -> tuple[str, str]:
     """What to say of a controller that `places` does not have, and what to do."""
     if rootless:
         why = "is not delegated to this user"
-        remedy = (
-            "run as root, or where systemd uses cgroup version 2: systemd-run --user --scope -p Delegate=yes env up"
-        )
+        remedy = DELEGATE
     else:
         why, remedy = "is not mounted", "mount it, or leave the limit out"
     return f"the cgroup controller '{controller}' {why}", remedy

@@ -68,4 +68,5 @@ def controllers(*, rootless: bool) -> Check:
     known = cgroups.places(rootless=rootless)
     missing = [name for name in ("cpu", "memory", "pids") if name not in known]
     message = f"limits of {', '.join(missing)} cannot be set here" if missing else ""
-    return Check("control groups", True, message)
+    remedy = cgroups.missing(missing[0], rootless=rootless)[1] if missing else ""
+    return Check("control groups", True, message, remedy)

@@ -8,11 +8,11 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "
 
 
 class Style:
-    """Paints text. `ok`, `bad`, `busy`, `dot` and `more` are the signs in use."""
+    """Paints text. `ok`, `bad`, `lack`, `busy`, `dot` and `more` are the signs in use."""
 
     def __init__(self, *, color: bool = False, unicode: bool = True) -> None:
         self.color = color
-        self.ok, self.bad, self.busy, self.dot, self.more = "✓✗•·…" if unicode else "+x*-~"
+        self.ok, self.bad, self.lack, self.busy, self.dot, self.more = "✓✗!•·…" if unicode else "+x!*-~"
 
     @classmethod
     def of(cls, stream: TextIO, *, color: bool) -> Style:
