@@ -81,9 +81,11 @@ def image_in_words(image: Mapping[str, Any] | None) -> str:
     """A short name of an image reference as `summary` keeps it."""
     if not image:
         return "none"
-    texts = [value for key, value in image.items() if key != "source" and isinstance(value, str)]
-    options = ["***" if _is_hidden(value) else value for value in texts]
-    return "/".join(options[:2]) if options else str(image["source"])
+    texts = {key: value for key, value in image.items() if key != "source" and isinstance(value, str)}
+    options = {key: "***" if _is_hidden(value) else value for key, value in texts.items()}
+    if "dockerfile" in options:
+        return options["dockerfile"] + (f" (target {options['target']})" if "target" in options else "")
+    return "/".join([*options.values()][:2]) if options else str(image["source"])
 
 
 def _is_hidden(value: Any) -> bool:
