@@ -69,11 +69,12 @@ class LxcProvider(NamespaceProvider, Resize, Console, Dial):
 
         if run is not None:
             environment, _, machine = directory.name.rpartition(".")
-            if (now := seeing.current(run, records.boot())) is not None:
+            boot = records.boot()
+            if (now := seeing.current(run, boot)) is not None:
                 stopping.stop(now, grace, machine, self.context.emit)
             with Keeper.ending(self.context, environment, machine, network=run["network"]):
-                if now is not None:
-                    stopping.await_cleaning(now)
+                if seeing.is_monitored(run, boot):
+                    stopping.await_cleaning(run)
         groups.remove(self.group(directory), rootless=self.rootless)
 
     def leave(self, instance: Instance) -> None:

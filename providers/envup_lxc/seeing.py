@@ -41,11 +41,16 @@ def current(run: Mapping[str, Any], boot: str) -> Mapping[str, Any] | None:
         return None
     if records.lives(run["pid"], run["start"]):
         return run
-    if not records.lives(run["monitor"], run["monitor_start"]):
+    if not is_monitored(run, boot):
         return None
     child = child_of(run["monitor"])
     start = records.start_time(child) if child else None
     return {**run, "pid": child, "start": start} if start else None
+
+
+def is_monitored(run: Mapping[str, Any], boot: str) -> bool:
+    """Whether the monitor of a record lives, with a PID 1 or without."""
+    return bool(run["boot"] == boot and records.lives(run["monitor"], run["monitor_start"]))
 
 
 def child_of(monitor: int) -> int | None:

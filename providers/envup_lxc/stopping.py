@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,12 +15,14 @@ from envup.errors import EnvupError
 from envup.events import Emit
 from envup.namespaces import ending, records
 from envup.provider import Command, HostCommand
-from envup_lxc import groups, ways
+from envup_lxc import groups, seeing, ways
 
 _HALT = signal.SIGRTMIN + 3
 """Asks systemd to shut down (systemd(1), Signals)."""
 _MISSING = 127
 """Exit code of a program that is not there."""
+_LOOK = 0.2
+"""Seconds after which a monitor that has not ended is looked at for another PID 1."""
 _CLEANING = 30.0
 """Seconds that LXC has to remove what it made for a machine that has ended."""
 
@@ -36,10 +39,15 @@ def stop(run: Mapping[str, Any], grace: float, machine: str, emit: Emit) -> None
 
 
 def await_cleaning(run: Mapping[str, Any]) -> None:
-    """Return when the monitor of a machine that has ended has gone as well. Errors: `EnvupError`."""
+    """Return when the monitor of a machine that has ended has gone as well. A PID 1 that it makes meanwhile, as the
+    machine was restarting itself, is killed. Errors: `EnvupError`."""
+    give_up = time.monotonic() + _CLEANING
     with _opened(run["monitor"], run["monitor_start"]) as monitor:
-        if monitor is not None and not select.select([monitor], [], [], _CLEANING)[0]:
-            raise EnvupError("LXC does not come to its end", hint=f"kill process {run['monitor']}")
+        while monitor is not None and not select.select([monitor], [], [], _LOOK)[0]:
+            if time.monotonic() > give_up:
+                raise EnvupError("LXC does not come to its end", hint=f"kill process {run['monitor']}")
+            if (now := seeing.current(run, records.boot())) is not None:
+                ending.end(now, 0)
 
 
 def _end(run: Mapping[str, Any], grace: float, machine: str, emit: Emit) -> None:
