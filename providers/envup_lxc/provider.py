@@ -122,8 +122,8 @@ class LxcProvider(NamespaceProvider, Resize, Console, Dial):
     def dial(self, instance: Instance, port: int, *, timeout: float = 10.0) -> socket.socket:
         """See `Dial`. A service may listen on the machine's address alone."""
         way, own = self.entrance(instance), self.running(instance)["address"]
-        addresses = dict.fromkeys((*namespaces.LOOPBACK, *((own,) if own else ())))
-        return namespaces.dial(way, port, machine=instance.machine, timeout=timeout, addresses=tuple(addresses))
+        addresses = tuple(dict.fromkeys((*namespaces.LOOPBACK, own)))
+        return namespaces.dial(way, port, machine=instance.machine, timeout=timeout, addresses=addresses)
 
 
 class FreezingLxcProvider(LxcProvider, Suspend):

@@ -24,6 +24,8 @@ from envup.value import replace
 from envup_lxc import groups
 
 FACTS = frozenset(("disk",))
+_OUT_OF_REACH = ("private", "none")
+"""Networks that the host is not in."""
 
 
 def completed(instance: Instance, run: Mapping[str, Any] | None) -> Instance:
@@ -31,8 +33,8 @@ def completed(instance: Instance, run: Mapping[str, Any] | None) -> Instance:
     if run is None or instance.state != "running":
         return instance
     state = "suspended" if groups.is_frozen(run["freezer"]) else "running"
-    reached = run["address"] and run["network"] != "private"
-    return replace(instance, state=state, addresses=(run["address"],) if reached else ())
+    addresses = () if run["network"] in _OUT_OF_REACH else (run["address"],)
+    return replace(instance, state=state, addresses=addresses)
 
 
 def current(run: Mapping[str, Any], boot: str) -> Mapping[str, Any] | None:

@@ -98,6 +98,7 @@ def test_a_machine_without_a_network_has_a_loopback_alone(subject: Subject) -> N
         assert subject.shell(instance, "cat /proc/net/dev | tail -n +3 | cut -d: -f1").split() == ["lo"]
         assert subject.shell(instance, "cat /proc/net/route | tail -n +2") == ""
         assert subject.shell(instance, "getent hosts alone")
+        assert instance.addresses == ()
 
 
 def test_a_machine_on_the_hosts_network_is_on_it(subject: Subject) -> None:
@@ -106,6 +107,7 @@ def test_a_machine_on_the_hosts_network_is_on_it(subject: Subject) -> None:
     spec = _spec(subject, "shared", Port(number, number), network="host")
     with subject.running(spec) as instance:
         assert instance.ports == (Port(number, number),)
+        assert instance.addresses == ("127.0.0.1",)
         devices = subject.shell(instance, "tail -n +3 /proc/net/dev | cut -d: -f1").split()
         assert set(devices) == set(os.listdir("/sys/class/net")) - {"bonding_masters"}
         socket.create_server(("", number)).close()
