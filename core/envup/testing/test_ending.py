@@ -11,10 +11,7 @@ import pytest
 from envup.errors import EnvupError
 from envup.provider import Instance
 from envup.testing.subject import ENVIRONMENT, Subject
-from envup.testing.traces import first_process, process_with, processes_with
-
-LONG = f"4711.{os.getpid()}"
-"""Seconds; how long no other program of this host sleeps."""
+from envup.testing.traces import LONG, first_process, process_with, processes_with
 
 pytestmark = pytest.mark.usefixtures("check_no_leak")
 

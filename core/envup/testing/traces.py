@@ -8,6 +8,9 @@ import os
 import re
 from pathlib import Path
 
+LONG = f"4711.{os.getpid()}"
+"""Seconds; how long no other program of this host sleeps."""
+
 Traces = dict[str, list[str]]
 
 
