@@ -136,7 +136,7 @@ def _vagrant_image(archive: Path) -> None:
     home = '"$1/home/vagrant"'
     account = 'chroot "$1" useradd --create-home --shell /bin/bash vagrant'
     keys = f"mkdir -p {home}/.ssh && echo '{key}' > {home}/.ssh/authorized_keys"
-    owner = 'chroot "$1" chown -R vagrant /home/vagrant/.ssh && mkdir -p "$1/run/sshd"'
+    owner = 'chroot "$1" chown -R vagrant /home/vagrant/.ssh'
     sudo = 'echo "vagrant ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/vagrant"'
     hooks = [f"--customize-hook={hook}" for hook in (account, keys, owner, sudo)]
     command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=openssh-server,sudo", *hooks, "bookworm"]
@@ -154,7 +154,7 @@ Vagrant.configure("2") do |config|
   config.vm.provider "docker" do |d|
     d.image = "envup-bench-vagrant"
     d.has_ssh = true
-    d.cmd = ["/usr/sbin/sshd", "-D"]
+    d.cmd = ["/bin/sh", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D"]
   end
 end
 """)

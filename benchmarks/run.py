@@ -110,7 +110,9 @@ def main(arguments: Sequence[str]) -> int:
         ]
     finally:
         for path in work.iterdir():
-            if path != bench.home:
+            if path.is_file():
+                path.unlink()
+            elif path != bench.home:
                 shutil.rmtree(path)
     return write(given.output, facts(bench.home), groups, rounds=given.rounds)
 
