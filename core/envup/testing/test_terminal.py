@@ -62,7 +62,8 @@ class Session:
 
 @pytest.fixture
 def session(subject: Subject, machine: Instance) -> Iterator[Session]:
-    session = Session(subject, machine, "bash", "--norc", "--noprofile")
+    # Readline takes the size and sets it again before each line, which may undo a change that comes in between.
+    session = Session(subject, machine, "bash", "--norc", "--noprofile", "--noediting")
     session.type(b"PS1='$ '; echo be''gin\n")
     session.expect(b"begin\r\n")
     yield session
