@@ -11,7 +11,6 @@ from envup import content, planner
 from envup.errors import RefusedError, UsageError
 from envup.plan import Plan
 from envup.planner import Knowledge, Wish
-from envup.resolve import Resolver
 from envup.value import replace
 
 if TYPE_CHECKING:
@@ -147,10 +146,8 @@ class Engine:
             self._empty_environment()
 
     def _declared(self, provider: str | None) -> tuple[Environment, Records]:
-        project = self.project
         records = self._records()
-        resolver = Resolver(project.identity, records, project.provider, project.examine_providers)
-        self._environment = resolver.settle(project.environment(provider))
+        self._environment = self.project.settled(records, provider)
         return self._environment, records
 
     def _records(self) -> Records:

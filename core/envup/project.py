@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from envup.images.store import Store
     from envup.model import Environment
     from envup.observe import Observed
+    from envup.state.records import Records
 
 
 class Located(Value):
@@ -115,6 +116,13 @@ class Project:
                 f"there is no Envfile in {self.directory}", hint="`env destroy` removes what is left of it"
             )
         return load(self.file, self.plugins, provider=provider)
+
+    def settled(self, records: Records, provider: str | None = None) -> Environment:
+        """The same with no machine left on `auto`, see `Resolver`. Errors: those of `environment`, and `RefusedError`."""
+        from envup.resolve import Resolver
+
+        resolver = Resolver(self.identity, records, self.provider, self.examine_providers)
+        return resolver.settle(self.environment(provider))
 
     def provider(self, name: str) -> Provider:
         """The provider of that name, imported when first asked for. Errors: `EnvupError` naming what is missing."""

@@ -73,13 +73,10 @@ def _build(arguments: Arguments) -> int:
     from envup.cli.rendering import renderer
     from envup.output import masked, masked_errors
     from envup.project import Project
-    from envup.resolve import Resolver
 
     with renderer(arguments) as report:
         project = Project.open(arguments.file, emit=report.emit)
-        records = project.state.records(project.identity.id)
-        resolver = Resolver(project.identity, records, project.provider, project.examine_providers)
-        environment = resolver.settle(project.environment())
+        environment = project.settled(project.state.records(project.identity.id))
         specs = [spec for spec in environment.machines if not arguments.name or spec.name in arguments.name]
         if unknown := set(arguments.name) - {spec.name for spec in specs}:
             raise UsageError(f"there is no machine '{min(unknown)}'")

@@ -22,18 +22,20 @@ def describe(archive: Path) -> Image:
     return Image(f"sha256:{digest}", archive, _ARCHITECTURES.get(os.uname().machine, ""))
 
 
-def built() -> Path:
-    """A minimal Debian of this host's suite, built by the first who asks and kept below /var/tmp."""
+def built(name: str = "debian", *packages: str) -> Path:
+    """A minimal Debian of this host's suite with these packages beside, built by the first who asks for `name` and kept
+    below /var/tmp."""
     kept = Path("/var/tmp") / f"envup-tests-{os.geteuid()}"
     kept.mkdir(mode=0o755, exist_ok=True)
     assert kept.stat().st_uid == os.geteuid(), f"{kept} belongs to somebody else"
-    path = kept / "debian.tar"
-    with (kept / "lock").open("w") as lock:
+    path = kept / f"{name}.tar"
+    with (kept / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             new = path.with_suffix(".new.tar")
             suite = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
-            command = ["mmdebstrap", "--variant=minbase", "--quiet", suite, str(new)]
+            include = [f"--include={','.join(packages)}"] if packages else []
+            command = ["mmdebstrap", "--variant=minbase", "--quiet", *include, suite, str(new)]
             subprocess.run(command, check=True, timeout=280)
             new.rename(path)
     return path
