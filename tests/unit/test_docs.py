@@ -53,7 +53,7 @@ def test_every_key_of_the_debootstrap_image_is_documented(key: str) -> None:
 )
 def test_every_option_of_a_plugin_in_the_box_is_documented(plugin: Path) -> None:
     schema = json.loads(plugin.read_text())
-    told = "".join(page(name) for name in ("envfile.md", "chroot.md", "docker.md", "lxc.md"))
+    told = "".join(page(name) for name in ("envfile.md", "chroot.md", "docker.md", "lxc.md", "kvm.md"))
     options = [name for form in (schema, *schema.get("oneOf", ())) for name in form.get("properties", ())]
     assert options
     assert [name for name in options if not re.search(rf"\b{name}\b", told)] == []

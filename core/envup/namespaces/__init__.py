@@ -14,6 +14,8 @@ Beside them these modules are for providers, and keep their meaning as the contr
 - `subids`, `userns`, `capabilities`, `confinement`: ids and user namespaces, what programs may do
 - `guestfiles`, `declared`: files that are written inside, mounts that no link in a machine can lead astray
 - `listening`: ports of the host, bound or found to be taken
+- `accounts`, `executing`, `terminal`, `outcomes`, `packing`, `unpacking`, `transport`: for an agent in a machine that
+  is no namespace: becoming a program, terminals, ends, tar streams
 - `needs`, `checks`: what a doctor tells of this host, and what is refused of a machine
 
 All others are how these are made, and no provider's to import.

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 
-from envup.namespaces import accounts, joining, relay, syscalls, terminal
+from envup.namespaces import accounts, executing, joining, outcomes, relay, syscalls, terminal
+from envup.namespaces.executing import complain
 from envup.namespaces.signals import signal
 from envup.namespaces.variables import unpacked
-
-_SEARCH_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def main(arguments: list[str]) -> int:
@@ -22,13 +21,13 @@ def main(arguments: list[str]) -> int:
     try:
         program = _Program(joining.Way(arguments))
     except joining.NotRunning as error:
-        return _complain(125, str(error))
+        return complain(125, str(error))
     except accounts.UnknownAccount as error:
-        return _complain(126, str(error))
+        return complain(126, str(error))
     except (FileNotFoundError, ProcessLookupError):
-        return _complain(125, "the machine is not running")
+        return complain(125, "the machine is not running")
     except OSError as error:
-        return _complain(125, f"the machine cannot be entered: {error}")
+        return complain(125, f"the machine cannot be entered: {error}")
     mask = relay.hold_signals()
     alive_reader, alive_writer = os.pipe()
     if b"ENVUP_SUPERVISED" in os.environb:
@@ -40,7 +39,7 @@ def main(arguments: list[str]) -> int:
     os.close(alive_reader)
     for cgroup in program.cgroups:
         os.close(cgroup)
-    return relay.end_like(relay.stand_in(child, program.host_proc, program.pair))
+    return outcomes.end_like(relay.stand_in(child, program.host_proc, program.pair))
 
 
 class _Program:
@@ -79,7 +78,7 @@ class _Program:
                 terminal.adopt(self.pair.slave)
             self.way.confine(self.kept, self.host_proc)
         except OSError as error:
-            return _complain(125, f"the machine cannot be entered: {error}")
+            return complain(125, f"the machine cannot be entered: {error}")
         return self._become(mask, alive)
 
     def _become(self, mask: set[int], alive: int) -> int:
@@ -89,61 +88,22 @@ class _Program:
         try:
             for pipe in self.pipes:
                 os.fchown(pipe, account.uid, -1)
-            os.setgroups(account.groups)
-            os.setresgid(account.gid, account.gid, account.gid)
-            os.setresuid(account.uid, account.uid, account.uid)
+            executing.take_on(account)
         except OSError as error:
-            return _complain(126, f"cannot become user {account.uid}:{account.gid}: {error.strerror}")
+            return complain(126, f"cannot become user {account.uid}:{account.gid}: {error.strerror}")
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         relay.exit_when_orphaned(alive)
         workdir = os.fsencode(self.way.values["workdir"])
         try:
-            os.chdir(workdir or account.home)
+            executing.go_to(account, workdir)
         except OSError as error:
-            if workdir:
-                return _complain(126, f"working directory {os.fsdecode(workdir)}: {error.strerror}")
-            os.chdir("/")
-        argv = [os.fsencode(argument) for argument in self.way.rest]
-        program = argv[0] if argv else account.shell
+            return complain(126, f"working directory {os.fsdecode(workdir)}: {error.strerror}")
+        variables = self._variables()
         os.closerange(3, 1 << 20)
         relay.restore_signals(mask)
-        return _execute(program, argv or [b"-" + account.shell.rpartition(b"/")[2]], self._environment())
+        return executing.execute(account, [os.fsencode(argument) for argument in self.way.rest], variables)
 
-    def _environment(self) -> dict[bytes, bytes]:
-        """Later ones win: defaults, what the user's entry says, the machine's, this command's."""
-        account = self.account
-        found = {b"PATH": _SEARCH_PATH, b"LANG": b"C.UTF-8"}
-        found |= {b"HOME": account.home, b"USER": account.name, b"LOGNAME": account.name, b"SHELL": account.shell}
-        if self.pair is not None and b"TERM" in os.environb:
-            found[b"TERM"] = os.environb[b"TERM"]
-        return found | self.variables | unpacked(os.environb)
-
-
-def _execute(program: bytes, argv: list[bytes], environment: dict[bytes, bytes]) -> int:
-    """execvp(3) with the machine's PATH; a script without an interpreter line is not given to a shell."""
-    directories = environment.get(b"PATH", _SEARCH_PATH).split(b":")
-    candidates = [program] if b"/" in program else [directory + b"/" + program for directory in directories]
-    refusal: OSError | None = None
-    for candidate in candidates if program else ():
-        try:
-            os.execve(candidate, argv, environment)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if os.path.lexists(candidate):
-                refusal = refusal or error
-        except PermissionError as error:
-            refusal = error
-        except OSError as error:
-            return _complain(126, f"{os.fsdecode(program)}: {error.strerror}")
-    name = os.fsdecode(program)
-    if isinstance(refusal, PermissionError):
-        return _complain(126, f"{name}: {refusal.strerror}")
-    return _complain(127, f"{name}: {'its interpreter or loader is not there' if refusal else 'not found'}")
-
-
-def _complain(code: int, message: str) -> int:
-    text = f"envup: {message}\n".encode("utf-8", "surrogateescape")
-    try:
-        os.write(2, text)
-    except OSError:
-        return code
-    return code
+    def _variables(self) -> dict[bytes, bytes]:
+        """Later ones win: the terminal's, the machine's, this command's."""
+        named = self.pair is not None and b"TERM" in os.environb
+        return ({b"TERM": os.environb[b"TERM"]} if named else {}) | self.variables | unpacked(os.environb)

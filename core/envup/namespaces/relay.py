@@ -6,7 +6,6 @@ the two.
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH123
 
 from __future__ import annotations
 
@@ -15,12 +14,12 @@ import select
 import sys
 import time
 
-from envup.namespaces import syscalls, terminal
+from envup.namespaces import outcomes, syscalls, terminal
 from envup.namespaces.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    pass
 
 GRACE = 5.0
 """Seconds between a TERM that is forwarded and the KILL for those of the program's group that are left."""
@@ -120,7 +119,7 @@ class _Program:
 
     def end_group(self, host_proc: int) -> None:
         """After a TERM: wait for what the program left in its group, and kill that at the deadline."""
-        while self._deadline is not None and (members := _group_members(host_proc, self._child)):
+        while self._deadline is not None and (members := outcomes.group_members(host_proc, self._child)):
             self.enforce()
             poll = select.poll()
             for descriptor in members:
@@ -152,31 +151,3 @@ class _Program:
         except ProcessLookupError:
             if self.status is None:  # it does not lead its group yet
                 os.kill(self._child, number)
-
-
-def _group_members(host_proc: int, group: int) -> list[int]:
-    """A pidfd for each process of the group that lives."""
-    found = []
-    for name in os.listdir(host_proc):
-        if not name.isdigit():
-            continue
-        try:
-            with open(os.open(f"{name}/stat", os.O_RDONLY, dir_fd=host_proc), "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-            if int(fields[2]) == group and fields[0] != b"Z":
-                found.append(os.pidfd_open(int(name)))
-        except OSError:
-            continue
-    return found
-
-
-def end_like(status: int) -> NoReturn:
-    """End this process as the program ended: with its exit code, or by its signal and without a core file."""
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        if -code != signal.SIGKILL:
-            signal.signal(-code, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.kill(os.getpid(), -code)
-    os._exit(code if code >= 0 else 128 - code)

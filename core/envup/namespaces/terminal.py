@@ -56,26 +56,14 @@ def _copy_size(master: int) -> None:
     fcntl.ioctl(master, termios.TIOCSWINSZ, fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
 
 
-class Carrier:
-    """Carries bytes both ways while the host's terminal is in raw mode; `close` gives it back as it was.
+class Screen:
+    """The terminal that standard input is, in raw mode from `take` to `release`. One that hung up is no error here: the
+    kernel sends this process SIGHUP, which goes on to the program."""
 
-    A terminal of the host that hangs up is no error here: the kernel sends this process SIGHUP, which goes on to the
-    program.
-    """
+    __slots__ = ("_saved",)
 
-    __slots__ = ("_keys_wanted", "_master", "_output", "_pending", "_poll", "_saved", "_showing")
-
-    def __init__(self, pair: Pair, poll: select.poll) -> None:
-        os.close(pair.slave)
-        self._master = pair.master
-        self._output = 1 if os.isatty(1) else 0
-        self._pending = b""
-        self._poll = poll
+    def __init__(self) -> None:
         self._saved = termios.tcgetattr(0)
-        self._keys_wanted = self._showing = True
-        poll.register(0, select.POLLIN)
-        poll.register(self._master, select.POLLIN)
-        self.take()
 
     def take(self) -> None:
         """Raw mode: every key is a byte for the machine. After cfmakeraw(3)."""
@@ -89,11 +77,45 @@ class Carrier:
         raw[3] &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
         raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
         _set_modes(raw)
-        self.resize()
 
     def release(self) -> None:
         """The terminal as it was before."""
         _set_modes(self._saved)
+
+    def size(self) -> bytes:
+        """Its `struct winsize`, see ioctl_tty(2). Errors: `OSError`."""
+        return fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
+
+
+class Carrier:
+    """Carries bytes both ways while the host's terminal is in raw mode; `close` gives it back as it was.
+
+    A terminal of the host that hangs up is no error here: the kernel sends this process SIGHUP, which goes on to the
+    program.
+    """
+
+    __slots__ = ("_keys_wanted", "_master", "_output", "_pending", "_poll", "_screen", "_showing")
+
+    def __init__(self, pair: Pair, poll: select.poll) -> None:
+        os.close(pair.slave)
+        self._master = pair.master
+        self._output = 1 if os.isatty(1) else 0
+        self._pending = b""
+        self._poll = poll
+        self._screen = Screen()
+        self._keys_wanted = self._showing = True
+        poll.register(0, select.POLLIN)
+        poll.register(self._master, select.POLLIN)
+        self.take()
+
+    def take(self) -> None:
+        """Raw mode, and the machine's terminal as large as the host's."""
+        self._screen.take()
+        self.resize()
+
+    def release(self) -> None:
+        """The terminal as it was before."""
+        self._screen.release()
 
     close = release
 

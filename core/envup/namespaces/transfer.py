@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
         os.umask(0)
         warnings = packing.pack(path, 1) if verb == "pack" else _unpack(path)
     except (OSError, tarfile.TarError, EOFError, ValueError, joining.NotRunning) as error:
-        sys.stderr.write(f"{explain(error)}\n")
+        sys.stderr.write(f"{unpacking.explain(error)}\n")
         return 1
     sys.stderr.write("".join(f"{warning}\n" for warning in warnings))
     return 0
@@ -39,10 +39,3 @@ def main(arguments: list[str]) -> int:
 def _unpack(path: str) -> list[str]:
     with open(0, "rb", buffering=0) as stream:
         return unpacking.unpack(path, stream)
-
-
-def explain(error: Exception) -> str:
-    """One line for an error: the path and the reason where there are any."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)

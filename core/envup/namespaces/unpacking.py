@@ -156,3 +156,10 @@ def _nanoseconds(member: tarfile.TarInfo) -> int:
     whole, _point, fraction = member.pax_headers.get("mtime", str(int(member.mtime))).partition(".")
     nanoseconds = int((fraction + "0" * 9)[:9])
     return int(whole) * 10**9 + (-nanoseconds if whole.startswith("-") else nanoseconds)
+
+
+def explain(error: Exception) -> str:
+    """One line for an error: the path and the reason where there are any."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -59,6 +59,12 @@ class Subject:
         if not isinstance(self.provider, ability):
             self.leave_out(f"the ability {ability.__name__}")
 
+    def needs_shared_kernel(self) -> None:
+        """Leave the case out where a machine has a kernel of its own: its processes are none of the host's, and what it
+        does to its kernel is done to no other."""
+        if self._kind.isolation == "machine":
+            self.leave_out("a kernel that machine and host share")
+
     def accepts(self, spec: MachineSpec, *keys: str) -> None:
         """Leave the case out where the provider refuses the machine for one of these keys, naming it."""
         reasons = self.provider.check(spec)

@@ -26,6 +26,7 @@ def test_stop_ends_daemons_too(subject: Subject) -> None:
 
 
 def test_the_end_of_its_first_process_stops_a_machine_that_starts_again(subject: Subject) -> None:
+    subject.needs_shared_kernel()
     spec = subject.spec("killed")
     with subject.running(spec) as instance:
         subject.shell(instance, f"echo kept > /srv/note; setsid -f sleep {LONG} >/dev/null 2>&1")
@@ -41,6 +42,7 @@ def test_the_end_of_its_first_process_stops_a_machine_that_starts_again(subject:
 
 
 def test_nothing_of_a_machine_is_left_after_destroy(subject: Subject) -> None:
+    subject.needs_shared_kernel()
     mark = f"mark-{LONG}"
     spec = subject.spec("traceless", environment={"MARK": mark})
     with subject.running(spec, environment=f"{ENVIRONMENT}t") as instance:
@@ -53,6 +55,7 @@ def test_nothing_of_a_machine_is_left_after_destroy(subject: Subject) -> None:
 
 
 def test_a_neighbour_is_unharmed_by_a_destroy(subject: Subject) -> None:
+    subject.accepts(subject.spec("stays", peers=("goes",)), "peers")
     with subject.running(subject.spec("stays", peers=("goes",))) as stays:
         subject.shell(stays, f"echo kept > /srv/note; setsid -f sleep {LONG} >/dev/null 2>&1")
         with subject.running(subject.spec("goes", peers=("stays",))):

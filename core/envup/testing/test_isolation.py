@@ -48,6 +48,7 @@ def test_no_descriptor_of_the_caller_leaks_in(subject: Subject, machine: Instanc
     "path", ["/sys/x", "/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern"]
 )
 def test_the_kernels_knobs_are_read_only(subject: Subject, machine: Instance, path: str) -> None:
+    subject.needs_shared_kernel()
     assert subject.run(machine, "sh", "-c", f"echo h > {path}").returncode != 0
 
 
@@ -60,6 +61,7 @@ def test_values_of_variables_are_on_no_disk(subject: Subject) -> None:
 
 
 def test_the_usual_devices_live_and_those_of_the_host_are_dead(subject: Subject, machine: Instance) -> None:
+    subject.needs_shared_kernel()
     for name in ("null", "zero", "full", "random", "urandom"):
         assert subject.run(machine, "head", "-c1", f"/dev/{name}").returncode == 0
     assert subject.run(machine, "ls", "/dev/sda", "/dev/vda", "/dev/mem", "/dev/kmsg").stdout == b""
@@ -70,6 +72,7 @@ def test_the_usual_devices_live_and_those_of_the_host_are_dead(subject: Subject,
 
 
 def test_no_disk_of_the_host_can_be_read(subject: Subject, machine: Instance) -> None:
+    subject.needs_shared_kernel()
     disks = {path.read_text().strip().replace(":", " ") for path in Path("/sys/class/block").glob("*/dev")}
     assert disks
     for directory in ("/srv", "/dev", "/dev/shm", "/tmp", "/run"):
@@ -80,10 +83,12 @@ def test_no_disk_of_the_host_can_be_read(subject: Subject, machine: Instance) ->
 
 
 def test_the_kernels_memory_cannot_be_read(subject: Subject, machine: Instance) -> None:
+    subject.needs_shared_kernel()
     assert subject.run(machine, "sh", "-c", "cat /proc/kcore | head -c1").stdout == b""
 
 
 def test_nothing_can_be_loaded_into_the_kernel(subject: Subject, machine: Instance) -> None:
+    subject.needs_shared_kernel()
     assert subject.run(machine, "sh", "-c", "echo 1 > /proc/sys/kernel/modules_disabled").returncode != 0
     capabilities = int(subject.shell(machine, "grep CapEff /proc/self/status | cut -f2"), 16)
     initial = subject.shell(machine, "cat /proc/self/uid_map").split() == ["0", "0", "4294967295"]
@@ -92,6 +97,7 @@ def test_nothing_can_be_loaded_into_the_kernel(subject: Subject, machine: Instan
 
 def test_the_machines_root_has_no_power_over_the_kernel(subject: Subject, machine: Instance) -> None:
     """Outside a user namespace its capabilities are the host's own; numbers after linux/capability.h."""
+    subject.needs_shared_kernel()
     over_all = {"DAC_READ_SEARCH": 2, "SYS_MODULE": 16, "SYS_RAWIO": 17, "SYS_PTRACE": 19, "SYS_ADMIN": 21}
     over_all |= {"SYS_BOOT": 22, "SYS_TIME": 25, "MAC_ADMIN": 33, "SYSLOG": 34, "BPF": 39}
     held = int(subject.shell(machine, "grep CapBnd /proc/self/status | cut -f2"), 16)
@@ -136,6 +142,7 @@ def test_stop_shows_nothing_of_its_caller(subject: Subject, monkeypatch: pytest.
 
 
 def test_what_kills_everything_harms_its_machine_alone(subject: Subject) -> None:
+    subject.needs_shared_kernel()
     with subject.running(subject.spec("beside")) as beside:
         subject.shell(beside, "setsid -f sleep 4714 >/dev/null 2>&1")
         spec = subject.spec("harmed")
@@ -149,6 +156,7 @@ def test_what_kills_everything_harms_its_machine_alone(subject: Subject) -> None
 
 
 def test_the_clock_and_the_name_of_the_host_cannot_be_set(subject: Subject, machine: Instance) -> None:
+    subject.needs_shared_kernel()
     before = os.uname().nodename
     assert subject.run(machine, "date", "-s", "2001-01-01").returncode != 0
     subject.run(machine, "hostname", "pwned")

@@ -23,6 +23,7 @@ def test_a_machine_resolves_its_own_name(subject: Subject, machine: Instance) ->
 
 
 def test_peers_find_each_other_by_name(subject: Subject) -> None:
+    _able_to_meet(subject)
     one, two = subject.spec("one", peers=("two",)), subject.spec("two", peers=("one",))
     with subject.running(one) as first, subject.running(two) as second:
         assert subject.shell(first, "getent hosts two")
@@ -30,6 +31,7 @@ def test_peers_find_each_other_by_name(subject: Subject) -> None:
 
 
 def test_a_peer_is_found_after_it_started_again(subject: Subject) -> None:
+    _able_to_meet(subject)
     one, two = subject.spec("one", peers=("two",)), subject.spec("two", peers=("one",))
     with subject.running(one) as first, subject.running(two) as second:
         subject.provider.stop(second, grace=1)
@@ -39,6 +41,7 @@ def test_a_peer_is_found_after_it_started_again(subject: Subject) -> None:
 
 
 def test_a_peer_answers_under_its_name(subject: Subject) -> None:
+    _able_to_meet(subject)
     one, two = subject.spec("client", peers=("server",)), subject.spec("server", peers=("client",))
     listen = (
         "use IO::Socket::INET; my $s = IO::Socket::INET->new(Listen => 1, LocalPort => 18090, ReuseAddr => 1) or die;"
@@ -66,3 +69,7 @@ def test_a_machine_of_another_environment_is_no_peer(subject: Subject) -> None:
         subject.running(subject.spec("distant"), environment=f"{ENVIRONMENT}x"),
     ):
         assert subject.run(near, "getent", "hosts", "distant").returncode != 0
+
+
+def _able_to_meet(subject: Subject) -> None:
+    subject.accepts(subject.spec("one", peers=("two",)), "peers")

@@ -59,7 +59,7 @@ def test_a_port_is_told_as_declared(subject: Subject) -> None:
     number = free()
     port = Port(number, number)
     spec = subject.spec("own", ports=(port,))
-    assert not subject.provider.check(spec)
+    subject.accepts(spec, "ports")
     with subject.running(spec) as instance:
         assert instance.ports == (port,)
 

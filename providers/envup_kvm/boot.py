@@ -1,0 +1,109 @@
+"""The first program of a machine's own file system: makes it ready, leaves the agent behind, and becomes its init.
+
+An image without an init gets none: this process then stays, and the kernel reaps what is left to it.
+"""
+
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH103, PTH110, PTH113, PTH123, PTH211
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+from envup.namespaces import guestfiles, syscalls
+from envup.namespaces.signals import signal
+from envup_kvm import agent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, NoReturn
+
+INIT = "/sbin/init"
+NOTIFY = "/run/envup/notify"
+"""Where systemd says that it has booted, see sd_notify(3)."""
+
+
+def main(_arguments: list[str]) -> int:
+    """Never returns."""
+    with open(f"{agent.KIT}/facts/machine.json", encoding="utf-8") as file:
+        facts = json.load(file)
+    kind = _kind(facts["init"])
+    _prepare(facts, own_devices=kind == "small")
+    notify = _listener() if kind == "systemd" else None
+    if os.fork() == 0:
+        os.setsid()
+        agent.main({**facts, "kind": kind}, notify)
+    _become_init(kind)
+
+
+def _kind(wanted: str) -> str:
+    """`systemd`, `own` for another init of the image, or `small`."""
+    target = os.path.realpath(INIT)
+    if wanted == "small" or not (os.path.isfile(target) and os.access(target, os.X_OK)):
+        return "small"
+    name = target.rpartition("/")[2]
+    scripts = any(os.path.exists(path) for path in ("/etc/init.d/rcS", "/sbin/openrc"))
+    if name == "busybox" and not scripts:
+        return "small"
+    return "systemd" if name == "systemd" else "own"
+
+
+def _prepare(facts: Mapping[str, Any], *, own_devices: bool) -> None:
+    syscalls.sethostname(facts["hostname"])
+    addresses = [(address, name) for address, name in facts["addresses"]]
+    guestfiles.write(facts["hostname"], addresses, facts["resolver"], first=facts["first"])
+    with open("/proc/sys/kernel/modprobe", "w", encoding="ascii") as file:
+        file.write(f"{agent.KIT}/modprobe")
+    _show_modules()
+    if own_devices:
+        _make_devices()
+    _run(facts["network"])
+    for tag, target, read_only in facts["mounts"]:
+        os.makedirs(target, exist_ok=True)
+        syscalls.mount(tag, target, "virtiofs", syscalls.MS_RDONLY if read_only else 0)
+
+
+def _show_modules() -> None:
+    """Where the image looks for the modules of the kernel."""
+    release = os.uname().release
+    place = f"/lib/modules/{release}"
+    os.makedirs("/lib/modules", exist_ok=True)
+    if not os.path.lexists(place):
+        os.symlink(f"{agent.KIT}/lib/modules/{release}", place)
+
+
+def _make_devices() -> None:
+    """What an init would."""
+    for name, kind, data in (("pts", "devpts", "gid=5,mode=620,ptmxmode=666"), ("shm", "tmpfs", "mode=1777")):
+        os.makedirs(f"/dev/{name}", exist_ok=True)
+        syscalls.mount(kind, f"/dev/{name}", kind, syscalls.MS_NOSUID | syscalls.MS_NOEXEC, data)
+    syscalls.mount("cgroup2", "/sys/fs/cgroup", "cgroup2", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+    for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
+        if not os.path.lexists(f"/dev/{name}"):
+            os.symlink(f"/proc/self/{target}", f"/dev/{name}")
+
+
+def _run(script: str) -> None:
+    """Lines for BusyBox, which say on the console what fails."""
+    line = (f"{agent.KIT}/busybox", "sh", "-c", script)
+    process = os.posix_spawn(line[0], line, {"PATH": "/nothing"})
+    os.waitpid(process, 0)
+
+
+def _listener() -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    listener.bind(NOTIFY)
+    return listener
+
+
+def _become_init(kind: str) -> NoReturn:
+    if kind != "small":
+        console = {"NOTIFY_SOCKET": NOTIFY} if kind == "systemd" else {}
+        os.execve(INIT, (INIT,), {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "linux", **console})
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    syscalls.set_process_name("init")
+    while True:
+        signal.pause()

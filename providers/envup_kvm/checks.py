@@ -1,0 +1,42 @@
+"""What a machine may ask for that this provider cannot give, found before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from envup.namespaces import checks
+from envup.provider import MachineSpec
+from envup_kvm.domains import LEAST_MEMORY
+
+
+def reasons(spec: MachineSpec) -> list[str]:
+    """One sentence each, naming the key; empty when the machine can be made."""
+    return [*_image(spec), *_limits(spec), *_missing(spec), *checks.texts(spec)]
+
+
+def _image(spec: MachineSpec) -> Iterator[str]:
+    if spec.image.source == "host":
+        yield "image: host is a view of this very system, which no virtual machine has; use provider chroot"
+    if spec.image.source == "disk":
+        yield "image: provider kvm cannot boot disk images yet; use a root file system"
+
+
+def _limits(spec: MachineSpec) -> Iterator[str]:
+    resources = spec.resources
+    if resources.memory is not None and resources.memory < LEAST_MEMORY:
+        yield f"resources.memory: a virtual machine has a kernel of its own and needs {LEAST_MEMORY >> 20}MiB"
+    if resources.cpus is not None and resources.cpus != int(resources.cpus):
+        yield "resources.cpus: provider kvm gives whole processors; write a whole number"
+    if resources.pids is not None:
+        yield "resources.pids: provider kvm cannot limit the processes of a machine; use provider lxc or docker"
+    if resources.disk is not None:
+        yield "resources.disk: provider kvm cannot limit the disk of a machine yet; use provider chroot or lxc"
+
+
+def _missing(spec: MachineSpec) -> Iterator[str]:
+    if spec.ports:
+        yield "ports: provider kvm cannot forward ports yet; use provider lxc or docker"
+    if spec.peers:
+        yield "peers: provider kvm cannot connect the machines of an environment with each other yet; use lxc or docker"
+    if spec.mounts:
+        yield "mounts: provider kvm cannot mount host paths yet; write `mounts: []` and use copy steps"

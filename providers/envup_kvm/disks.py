@@ -1,0 +1,80 @@
+"""Images as disks: one file system for each digest, made once, which every machine's own disk is laid over."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from envup.errors import EnvupError
+from envup.image import Image, unpack_image
+from envup.namespaces import programs
+from envup_kvm import filesystems
+
+SIZE = 32 << 30
+"""Bytes that a machine's disk can hold. What is not written takes no space."""
+
+
+class Disks:
+    """The disks of images below one data directory."""
+
+    def __init__(self, data: Path) -> None:
+        self.directory = data / "images"
+
+    def path(self, digest: str) -> Path:
+        """Where that of an image is, or would be."""
+        return self.directory / f"{digest.rpartition(':')[2]}.ext4"
+
+    @contextlib.contextmanager
+    def use(self, image: Image, progress: Callable[[str], None]) -> Iterator[Path]:
+        """The disk of an image, made first where it is missing. It stays while the context lasts. Errors:
+        `EnvupError`."""
+        path = self.path(image.digest)
+        with self._lock(fcntl.LOCK_SH):
+            if path.exists():
+                yield path
+                return
+        with self._lock(fcntl.LOCK_EX):
+            if not path.exists():
+                progress(f"turns image {image.digest[:19]} into a disk")
+                self._make(image, path)
+            yield path
+
+    def _make(self, image: Image, path: Path) -> None:
+        if image.archive is None:
+            raise EnvupError(f"image {image.digest} has no root file system that could be put on a disk")
+        tree, new = path.with_suffix(".tree"), path.with_suffix(".new")
+        programs.remove(tree, new, *self.directory.glob(f".{tree.name}.*"))
+        try:
+            unpack_image(image.archive, tree, argv_prefix=programs.as_owner())
+            filesystems.make(tree, new, journal=True, size=SIZE)
+            new.chmod(0o644)
+            new.rename(path)
+        finally:
+            programs.remove(tree, new)
+
+    def forms(self) -> Sequence[tuple[str, int]]:
+        """(digest, bytes) of each."""
+        return [(f"sha256:{path.stem}", path.stat().st_blocks * 512) for path in sorted(self.directory.glob("*.ext4"))]
+
+    @contextlib.contextmanager
+    def removing(self, digest: str) -> Iterator[None]:
+        """Remove one after the body agreed to it; nobody begins to use it meanwhile."""
+        with self._lock(fcntl.LOCK_EX):
+            yield
+            self.path(digest).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _lock(self, kind: int) -> Iterator[None]:
+        self.directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        with (self.directory / "lock").open("w") as lock:
+            fcntl.flock(lock, kind)
+            yield
+
+
+def lay_over(base: Path, disk: Path) -> None:
+    """Make the disk of a machine. Errors: `EnvupError`."""
+    line = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base), str(disk))
+    programs.run(line, "cannot make the machine's disk")
+    disk.chmod(0o600)

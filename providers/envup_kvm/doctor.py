@@ -1,0 +1,52 @@
+"""What the KVM provider needs on this host."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+from collections.abc import Iterator
+
+from envup.errors import EnvupError
+from envup.namespaces import needs, subids
+from envup.provider import Check
+
+_TOOLS = {
+    "qemu-img": "qemu-utils",
+    f"qemu-system-{platform.machine()}": "qemu-system",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "tar": "tar",
+}
+
+
+def examine(*, rootless: bool) -> list[Check]:
+    """Every need, met or not."""
+    found = [needs.tool(program, package) for program, package in _TOOLS.items()]
+    found.append(_maker())
+    if rootless:
+        found += [needs.tool("newuidmap", "uidmap"), needs.tool("newgidmap", "uidmap")]
+        found.append(needs.subordinate_ids(subids.maps))
+    return [*found, *_libvirt()]
+
+
+def _maker() -> Check:
+    if shutil.which("mke2fs") or shutil.which("/sbin/mke2fs"):
+        return Check("mke2fs", True)
+    return Check("mke2fs", False, "the program mke2fs is missing", "apt-get install e2fsprogs")
+
+
+def _libvirt() -> Iterator[Check]:
+    if importlib.util.find_spec("libvirt") is None:
+        yield Check("python package libvirt", False, "it is missing", "pip install 'envup[kvm]'")
+        return
+    from envup_kvm import connection
+
+    try:
+        connection.connect().close()
+    except EnvupError as error:
+        yield Check("libvirt", False, f"{error.brief}: {error.details}", error.hint)
+        return
+    yield Check("libvirt", True, connection.uri())

@@ -1,0 +1,93 @@
+"""Guest kits: what a machine needs beside its image, made once and shared by all machines.
+
+    kits/<key>/
+        kernel              what machines boot
+        early               their first file system, see `initramfs`
+        initrd-<key>        the same with the programs of this package that run in a machine
+        kit.img             a disk, mounted at /run/envup/kit: an interpreter, OpenSSH's server, the kernel's modules
+
+Everything but our own programs comes from packages of this host's distribution. The image of a machine stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from envup.errors import EnvupError
+from envup.namespaces import programs
+from envup.value import Value
+from envup_kvm import initramfs, kit_tree, packages
+
+_INSIDE = ("__init__", "agent", "boot", "power", "session", "wire")
+"""Modules of this package that run in a machine."""
+_RECIPE = (__file__, initramfs.__file__, kit_tree.__file__, packages.__file__, str(Path(__file__).with_name("init.sh")))
+
+
+class Kit(Value):
+    """One that is made."""
+
+    kernel: Path
+    initrd: Path
+    disk: Path
+
+
+def ensure(data: Path, progress: Callable[[str], None]) -> Kit:
+    """The kit that fits this envup, made first where it is missing. Errors: `EnvupError`."""
+    sources = _sources()
+    directory = data / "kits" / _digest(Path(file) for file in _RECIPE)
+    initrd = directory / f"initrd-{_digest(sources.values())}"
+    if not initrd.exists():
+        with _locked(data / "kits"):
+            if not directory.is_dir():
+                progress("makes the guest kit: kernel, interpreter and OpenSSH from this host's distribution")
+                _make(directory)
+            if not initrd.exists():
+                new = directory / "initrd.new"
+                new.write_bytes((directory / "early").read_bytes() + initramfs.programs(sources))
+                new.chmod(0o644)
+                new.rename(initrd)
+    return Kit(directory / "kernel", initrd, directory / "kit.img")
+
+
+def _sources() -> dict[str, Path]:
+    """Where our programs lie in a machine, below their directory, and where here."""
+    here, shared = Path(__file__).parent, Path(programs.__file__).parent
+    found = {f"envup/namespaces/{path.name}": path for path in sorted(shared.glob("*.py"))}
+    return found | {f"envup_kvm/{name}.py": here / f"{name}.py" for name in _INSIDE}
+
+
+def _digest(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make(directory: Path) -> None:
+    """It appears whole or not at all; the lock is held."""
+    new = directory.parent / "new"
+    archives = directory.parent / "packages"
+    archives.mkdir(exist_ok=True)
+    try:
+        programs.remove(new)
+        new.mkdir(mode=0o711)
+        kit_tree.make(new, archives)
+        for file in new.iterdir():
+            file.chmod(0o644)
+        new.rename(directory)
+        shutil.rmtree(archives)
+    except OSError as error:
+        raise EnvupError(f"cannot make {error.filename}: {error.strerror}") from error

@@ -1,0 +1,188 @@
+"""The connection that every command to one machine shares: OpenSSH's client, which passes on a socket here to the
+agent's socket there. For the small programs as well; imports nothing heavy.
+
+    <place>/port        libvirt's socket of the virtio-serial port
+    <place>/way         the client's socket; who connects to it speaks with the agent
+    <place>/ssh_config  known_hosts key   what the client goes by
+    <place>/log         what the client says of the current connection
+    <place>/lock        held while a connection is made
+    <place>/up          there once the machine has let somebody in
+"""
+
+# os rather than pathlib, which takes longer to load than all of this.
+# ruff: noqa: PTH110, PTH123
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+
+from envup.namespaces.signals import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+PORT, WAY, CONFIG, LOG, LOCK, UP = "port", "way", "ssh_config", "log", "lock", "up"
+_BANNER = 10
+"""Seconds in which a machine that has been up before says who it is. A connection that is lost and made again at once
+can meet what served the last one."""
+_TRIES = 3
+STAGES = (
+    (b"Authenticated to", "the agent"),
+    (b"SSH2_MSG_NEWKEYS received", "authentication"),
+    (b"Remote protocol version", "sshd"),
+)
+"""What the client says, and what comes after it."""
+
+
+class NoWay(Exception):
+    """The machine cannot be reached. `stage` is what it failed at, the text is what is known."""
+
+    def __init__(self, stage: str, text: str) -> None:
+        super().__init__(text)
+        self.stage = stage
+
+
+def config(proxy: str) -> str:
+    """The client's configuration; paths in it are relative to the place. `proxy` is a shell line."""
+    return f"""\
+Host machine
+    HostName machine
+    User root
+    ProxyCommand {proxy}
+    ProxyUseFdpass yes
+    IdentityFile key
+    IdentitiesOnly yes
+    IdentityAgent none
+    UserKnownHostsFile known_hosts
+    GlobalKnownHostsFile /dev/null
+    HostKeyAlias machine
+    StrictHostKeyChecking yes
+    PasswordAuthentication no
+    KbdInteractiveAuthentication no
+    BatchMode yes
+    EscapeChar none
+    Compression no
+    Ciphers aes128-gcm@openssh.com,chacha20-poly1305@openssh.com
+    LocalForward ./{WAY} /facts/agent
+    StreamLocalBindUnlink yes
+    ExitOnForwardFailure yes
+    ServerAliveInterval 0
+    TCPKeepAlive no
+    LogLevel DEBUG1
+"""
+
+
+def open_way(place: str, seconds: float | None) -> socket.socket:
+    """A connection to the agent of a running machine, which may be booting. The shared connection is made where there
+    is none. Errors: `NoWay`."""
+    try:
+        return _connect(place)
+    except (ConnectionRefusedError, FileNotFoundError):
+        pass
+    except OSError as error:
+        raise NoWay("boot", f"{place}: {error.strerror}") from None
+    try:
+        lock = os.open(f"{place}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        raise NoWay("boot", "the machine is not running") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            return _connect(place)
+        except (ConnectionRefusedError, FileNotFoundError):
+            _start(place, seconds)
+        return _connect(place)
+    except OSError as error:
+        raise NoWay("the agent", f"{place}: {error.strerror}") from None
+    finally:
+        os.close(lock)
+
+
+def _connect(place: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        connection.connect(f"/proc/self/fd/{directory}/{WAY}")  # short enough, whatever the directory's name
+    except OSError:
+        connection.close()
+        raise
+    finally:
+        os.close(directory)
+    return connection
+
+
+def _start(place: str, seconds: float | None) -> None:
+    """Start the client, which goes to the background when the machine has let it in. Errors: `NoWay`."""
+    if not os.path.exists(f"{place}/{PORT}"):
+        raise NoWay("boot", "the machine is not running")
+    was_up = os.path.exists(f"{place}/{UP}")
+    for left in reversed(range(_TRIES if was_up else 1)):
+        code = _try(place, seconds, ("-o", f"ConnectTimeout={_BANNER}") if was_up else ())
+        if code == 0:
+            os.close(os.open(f"{place}/{UP}", os.O_WRONLY | os.O_CREAT, 0o600))
+            return
+        with open(f"{place}/{LOG}", "rb") as file:
+            said = file.read()
+        if not (left and b"banner" in said):
+            _complain(code, said)
+
+
+def _complain(code: int | None, said: bytes) -> NoReturn:
+    stage = next((stage for mark, stage in STAGES if mark in said), "boot")
+    if code is None:
+        raise NoWay(stage, "it took too long")
+    lines = [line for line in said.decode(errors="replace").splitlines() if not line.startswith("debug1:")]
+    raise NoWay(stage, "\n".join(lines[-5:]) or "the connection was closed")
+
+
+def _try(place: str, seconds: float | None, options: tuple[str, ...]) -> int | None:
+    """The client's exit code; None when it took too long."""
+    log = os.open(f"{place}/{LOG}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    try:
+        child = os.fork()
+        if child == 0:
+            _become_client(place, log, nothing, options)
+    finally:
+        os.close(log)
+        os.close(nothing)
+    return _await(child, seconds)
+
+
+def _become_client(place: str, log: int, nothing: int, options: tuple[str, ...]) -> NoReturn:
+    """Only a child does this."""
+    try:
+        os.setsid()
+        for descriptor, source in ((0, nothing), (1, nothing), (2, log)):
+            os.dup2(source, descriptor)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.chdir(place)
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"}
+        os.execvpe("ssh", ("ssh", "-F", CONFIG, "-E", LOG, *options, "-f", "-N", "machine"), environment)
+    except OSError as error:
+        os.write(2, f"ssh: {os.strerror(error.errno or errno.EIO)}\n".encode())
+    finally:
+        os._exit(255)
+
+
+def _await(child: int, seconds: float | None) -> int | None:
+    """Its exit code; None when the time is up, and it is killed."""
+    import select
+
+    end = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    try:
+        late = not poll.poll(None if seconds is None else seconds * 1000)
+        if late:
+            os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+    finally:
+        os.close(end)
+    return None if late else os.waitstatus_to_exitcode(status)

@@ -1,0 +1,95 @@
+"""One machine: where its parts are, and its domain."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import libvirt
+
+from envup.namespaces import programs
+from envup.provider import ProviderContext
+from envup.value import Value
+from envup_kvm import connection, domains
+
+DISK, CONSOLE, BOOTED = "disk.qcow2", "console.log", "booted"
+STATES = {
+    libvirt.VIR_DOMAIN_RUNNING: "running",
+    libvirt.VIR_DOMAIN_BLOCKED: "running",
+    libvirt.VIR_DOMAIN_SHUTDOWN: "running",
+    libvirt.VIR_DOMAIN_PAUSED: "suspended",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "suspended",
+    libvirt.VIR_DOMAIN_SHUTOFF: "stopped",
+    libvirt.VIR_DOMAIN_CRASHED: "stopped",
+}
+_UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+
+
+class Machine(Value):
+    """`directory` outlives a reboot, `place` need not; `data` is the provider's own directory."""
+
+    labels: Mapping[str, str]
+    directory: Path
+    place: Path
+    data: Path
+
+    @classmethod
+    def of(cls, labels: Mapping[str, str], directory: Path, context: ProviderContext) -> Machine:
+        """The machine in a directory. Its place has a short name, as sockets are in it."""
+        short = hashlib.sha256(str(directory).encode()).hexdigest()[:16]
+        return cls(labels, directory, context.runtime / short, context.data)
+
+    def state(self, libvirtd: Any) -> str:
+        """`running`, `suspended`, or `stopped`, which is also that of what is gone. Errors: `EnvupError`."""
+        domain = self.domain(libvirtd)
+        if domain is None:
+            return "stopped"
+        with connection.telling("libvirt does not answer"):
+            return STATES[domain.state()[0]]
+
+    def domain(self, libvirtd: Any) -> Any | None:
+        """Its domain, None where there is none. Errors: `EnvupError`."""
+        return lookup(libvirtd, domains.name(self.labels))
+
+    def end(self, libvirtd: Any) -> None:
+        """End its processor at once. Errors: `EnvupError`."""
+        domain = self.domain(libvirtd)
+        with connection.telling(f"cannot stop machine '{self.labels['envup.machine']}'"):
+            if domain is not None:
+                gone_is_fine(domain.destroy, libvirt.VIR_ERR_OPERATION_INVALID)
+
+    def remove(self, libvirtd: Any) -> None:
+        """End it, have libvirt forget it, and remove its place. Errors: `EnvupError`."""
+        self.end(libvirtd)
+        domain = self.domain(libvirtd)
+        with connection.telling(f"cannot destroy machine '{self.labels['envup.machine']}'"):
+            if domain is not None:
+                gone_is_fine(lambda: domain.undefineFlags(_UNDEFINE))
+        programs.remove(self.place)
+
+
+def lookup(libvirtd: Any, name: str) -> Any | None:
+    """The domain of that name, None where there is none. Errors: `EnvupError`."""
+    try:
+        return libvirtd.lookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        with connection.telling("libvirt does not answer"):
+            raise
+
+
+def gone_is_fine(act: Callable[[], object], *codes: int) -> None:
+    """Do it; a domain that has gone meanwhile is no error, nor is one of `codes`."""
+    try:
+        act()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, *codes):
+            raise

@@ -1,0 +1,84 @@
+"""What a command needs to reach a running machine, in a directory below the provider's `runtime`: see `link`.
+
+Nothing of it is needed after the machine has stopped; each start makes it anew.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from envup.namespaces import programs
+from envup_kvm import commands, link
+
+FACTS = "facts.tar"
+KEY, HOST_KEY = "key", "host_key"
+_SERVER = """\
+HostKey /facts/host_key
+AuthorizedKeysFile /facts/authorized_keys
+AuthenticationMethods publickey
+PermitRootLogin prohibit-password
+UsePAM no
+StrictModes no
+MaxSessions 0
+AllowTcpForwarding local
+AllowAgentForwarding no
+AllowStreamLocalForwarding local
+X11Forwarding no
+PermitTTY no
+PermitUserRC no
+ClientAliveInterval 0
+TCPKeepAlive no
+LogLevel ERROR
+"""
+"""sshd_config(5) of a machine: the one key opens connections to the agent's socket, and nothing else."""
+
+
+def make_keys(directory: Path) -> None:
+    """A key pair for each side. Errors: `EnvupError`."""
+    for name in (KEY, HOST_KEY):
+        line = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "envup", "-f", str(directory / name))
+        programs.run(line, "cannot make a key pair")
+
+
+def make(place: Path, keys: Path, facts: Mapping[str, Any]) -> None:
+    """Make the place of a machine that is about to start. Errors: `OSError`, `EnvupError`."""
+    if place.exists():
+        programs.remove(place)
+    place.mkdir(mode=0o711, parents=True)
+    proxy = shlex.join(commands.proxy(link.PORT)).replace("%", "%%")
+    _write(place / link.CONFIG, link.config(proxy))
+    _write(place / KEY, (keys / KEY).read_text())
+    _write(place / "known_hosts", f"machine {(keys / HOST_KEY).with_suffix('.pub').read_text()}")
+    files = {
+        "machine.json": json.dumps(facts),
+        "sshd_config": _SERVER,
+        "host_key": (keys / HOST_KEY).read_text(),
+        "authorized_keys": (keys / KEY).with_suffix(".pub").read_text(),
+    }
+    _write_bytes(place / FACTS, _packed(files))
+
+
+def _packed(files: Mapping[str, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, text in files.items():
+            content = text.encode("utf-8", "surrogateescape")
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o600
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    _write_bytes(path, text.encode())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)

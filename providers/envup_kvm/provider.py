@@ -1,0 +1,194 @@
+"""The KVM provider: the verbs, put together from the modules beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+
+from envup.errors import EnvupError, TransportError
+from envup.events import Event
+from envup.image import Image
+from envup.namespaces import directories
+from envup.namespaces.directories import Directories
+from envup.provider import (
+    Check,
+    Command,
+    Console,
+    HostCommand,
+    ImageForms,
+    Instance,
+    MachineSpec,
+    Provider,
+    ProviderContext,
+    Suspend,
+)
+from envup_kvm import commands, connection, seeing
+from envup_kvm.machines import CONSOLE, Machine
+
+if TYPE_CHECKING:
+    from envup_kvm.disks import Disks
+    from envup_kvm.kits import Kit
+
+
+class KvmProvider(Provider, Suspend, Console, ImageForms):
+    """Virtual machines of libvirt's QEMU driver, on disks that are laid over images."""
+
+    name: ClassVar[str] = "kvm"
+    isolation: ClassVar[str] = "machine"
+    modes: ClassVar[frozenset[str]] = frozenset({"root", "rootless"})
+    touches: ClassVar[Mapping[str, str]] = {"resources.memory": "restart", "resources.cpus": "restart"}
+
+    def __init__(self, context: ProviderContext) -> None:
+        super().__init__(context)
+        self._machines = Directories(context.data, seeing.look)
+
+    def doctor(self) -> Sequence[Check]:
+        """See `Provider`."""
+        from envup_kvm import doctor
+
+        return doctor.examine(rootless=os.geteuid() != 0)
+
+    def check(self, spec: MachineSpec) -> Sequence[str]:
+        """See `Provider`."""
+        from envup_kvm import checks
+
+        return checks.reasons(spec)
+
+    def observe(self, environment: str | None) -> Sequence[Instance]:
+        """See `Provider`."""
+        return seeing.observe(self._libvirtd, self._machines, environment)
+
+    def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
+        """See `Provider`."""
+        from envup_kvm import making
+
+        machine = self._machine(labels)
+        kit = self._kit(spec.name)
+        with self._disks().use(image, lambda text: self._tell(spec.name, text)) as base:
+            directories.make(machine.directory, lambda: making.fill(machine, image, base))
+            making.define(self._libvirtd, machine, self._machines.facts(machine.directory), spec, kit)
+        return self._present(labels)
+
+    def start(self, instance: Instance, spec: MachineSpec) -> Instance:
+        """See `Provider`."""
+        from envup_kvm import starting
+
+        machine = self._machine(instance.labels)
+        with directories.held(machine.directory):
+            known = self._machines.facts(machine.directory)
+            if not starting.is_up(self._libvirtd, machine, spec):
+                machine.end(self._libvirtd)
+                starting.start(self._libvirtd, machine, known, spec, self._kit(spec.name))
+        return self._present(instance.labels)
+
+    def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
+        """See `Provider`."""
+        from envup_kvm import stopping
+
+        machine = self._machine(instance.labels)
+        if machine.directory.is_dir():
+            with directories.locked(machine.directory):
+                stopping.stop(self._libvirtd, machine, grace)
+        else:
+            machine.end(self._libvirtd)
+
+    def destroy(self, instance: Instance) -> None:
+        """See `Provider`."""
+        machine = self._machine(instance.labels)
+        if not machine.directory.is_dir():
+            machine.remove(self._libvirtd)
+            return
+        with directories.locked(machine.directory):
+            machine.remove(self._libvirtd)
+            directories.unmake(machine.directory)
+
+    def command(self, instance: Instance, command: Command) -> HostCommand:
+        """See `Provider`."""
+        return commands.enter(str(self._running(instance).place), command)
+
+    def send(self, instance: Instance, directory: str, archive: BinaryIO) -> None:
+        """See `Provider`."""
+        from envup.namespaces import transport
+
+        line = commands.transfer(str(self._running(instance).place), "unpack", directory)
+        failure = f"cannot send files to machine '{instance.machine}'"
+        transport.run(line, failure, self.context.emit, instance.machine, stdin=archive)
+
+    def fetch(self, instance: Instance, path: str, archive: BinaryIO) -> None:
+        """See `Provider`."""
+        from envup.namespaces import transport
+
+        line = commands.transfer(str(self._running(instance).place), "pack", path)
+        failure = f"cannot fetch files from machine '{instance.machine}'"
+        transport.run(line, failure, self.context.emit, instance.machine, stdout=archive)
+
+    def suspend(self, instance: Instance) -> None:
+        """See `Suspend`."""
+        self._freeze(instance, "suspend", "running")
+
+    def resume(self, instance: Instance) -> None:
+        """See `Suspend`."""
+        self._freeze(instance, "resume", "suspended")
+
+    def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
+        """See `Console`."""
+        log = self._machine(instance.labels).directory / CONSOLE
+        return HostCommand(("tail", "-c", "+1", *(("-F",) if follow else ()), str(log)))
+
+    def forms(self) -> Sequence[tuple[str, int]]:
+        """See `ImageForms`."""
+        return self._disks().forms()
+
+    def remove_form(self, digest: str) -> None:
+        """See `ImageForms`."""
+        with self._disks().removing(digest):
+            if user := self._machines.uses(digest):
+                raise EnvupError(f"the image {digest} is in use by {user}", hint="destroy that machine first")
+
+    @cached_property
+    def _libvirtd(self) -> Any:
+        return connection.connect()
+
+    def _machine(self, labels: Mapping[str, str]) -> Machine:
+        return Machine.of(labels, self._machines.directory(labels), self.context)
+
+    def _running(self, instance: Instance) -> Machine:
+        """The machine, which runs. Errors: `TransportError`."""
+        machine = self._machine(instance.labels)
+        state = machine.state(self._libvirtd)
+        if state == "suspended":
+            raise TransportError(f"machine '{instance.machine}' is suspended", hint="run: env resume")
+        if state != "running":
+            raise TransportError(f"machine '{instance.machine}' is not running", hint="run: env up")
+        return machine
+
+    def _freeze(self, instance: Instance, verb: str, wanted: str) -> None:
+        machine = self._machine(instance.labels)
+        with directories.held(machine.directory):
+            state = machine.state(self._libvirtd)
+            if state not in ("running", "suspended"):
+                raise TransportError(f"machine '{instance.machine}' is not running", hint="run: env up")
+            with connection.telling(f"cannot {verb} machine '{instance.machine}'"):
+                if state == wanted:
+                    getattr(machine.domain(self._libvirtd), verb)()
+
+    def _present(self, labels: Mapping[str, str]) -> Instance:
+        for instance in self.observe(labels["envup.environment"]):
+            if instance.machine == labels["envup.machine"]:
+                return instance
+        raise EnvupError(f"machine '{labels['envup.machine']}' vanished while it was worked on")
+
+    def _disks(self) -> Disks:
+        from envup_kvm.disks import Disks
+
+        return Disks(self.context.data)
+
+    def _kit(self, machine: str) -> Kit:
+        from envup_kvm import kits
+
+        return kits.ensure(self.context.data, lambda text: self._tell(machine, text))
+
+    def _tell(self, machine: str, text: str) -> None:
+        self.context.emit(Event("progress", machine=machine, text=text))

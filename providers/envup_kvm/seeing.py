@@ -1,0 +1,73 @@
+"""What is seen of machines: libvirt's domains, and the directories of their disks.
+
+    machines/<environment>.<machine>/
+        machine.json            facts that `create` was given; see `envup.namespaces.directories`
+        disk.qcow2 console.log  its disk, and what its console said
+        key host_key            a key pair for each side of the way in
+        booted                  there once it was started
+
+A domain that somebody undefined is a stopped machine, as each start describes it anew; a directory that is not whole,
+or a domain without one, are remains.
+"""
+
+# os rather than pathlib, which takes longer.
+# ruff: noqa: PTH110
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import libvirt
+
+from envup.namespaces.directories import Directories
+from envup.provider import Instance
+from envup.value import replace
+from envup_kvm import connection, domains
+from envup_kvm.machines import BOOTED, STATES
+
+
+def look(directory: str, facts: Mapping[str, Any], _run: Mapping[str, Any] | None, _boot: str) -> Instance:
+    """A machine as its directory alone tells; see `directories.Look`."""
+    started = os.path.exists(f"{directory}/{BOOTED}")
+    return Instance(facts["id"], "stopped" if started else "created", facts["labels"])
+
+
+def observe(libvirtd: Any, machines: Directories, environment: str | None) -> list[Instance]:
+    """Every machine of one environment, or of all. Errors: `EnvupError`."""
+    with connection.telling("libvirt does not list its domains"):
+        seen = filter(None, (_seen(domain, machines) for domain in libvirtd.listAllDomains()))
+        found = {domains.name(labels): (labels, state) for labels, state in seen}
+    kept = [
+        _as_found(instance, found.pop(domains.name(instance.labels), None))
+        for instance in machines.observe(environment)
+    ]
+    lost = [
+        Instance("", "broken", labels, reason=f"{machines.directory(labels)}, where its disk was, is gone")
+        for labels, _state in found.values()
+        if environment in (None, labels["envup.environment"]) and not machines.directory(labels).exists()
+    ]
+    return [*kept, *lost]
+
+
+def _seen(domain: Any, machines: Directories) -> tuple[dict[str, str], str] | None:
+    """(labels, state) of a domain of ours; None of any other, or of one that has just gone."""
+    if not domain.name().startswith("envup-"):
+        return None
+    try:
+        known, state = domains.labels_of(domain.XMLDesc()), STATES[domain.state()[0]]
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+    if known is None or known[1] != str(machines.directory(known[0])):
+        return None
+    return known[0], state
+
+
+def _as_found(instance: Instance, found: tuple[dict[str, str], str] | None) -> Instance:
+    """As its directory says, unless it is up."""
+    if found is None or instance.state == "broken" or found[1] == "stopped":
+        return instance
+    return replace(instance, state=found[1])

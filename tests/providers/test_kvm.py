@@ -1,0 +1,43 @@
+"""What is the KVM provider's own: domains that change behind its back, and what is told where one does not boot."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from envup.errors import EnvupError
+from envup.testing.subject import ENVIRONMENT, Subject
+
+PROVIDER = "kvm"
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+
+def virsh(*arguments: str) -> None:
+    subprocess.run(["virsh", "--quiet", "--connect", "qemu:///system", *arguments], check=True, timeout=60)
+
+
+def test_a_domain_that_was_paused_killed_or_undefined_is_seen_and_healed(subject: Subject) -> None:
+    name = f"envup-{ENVIRONMENT}-web"
+    with subject.running(subject.spec()) as instance:
+        subject.shell(instance, "echo kept > /srv/note; sync")
+        virsh("suspend", name)
+        assert subject.state() == "suspended"
+        instance = subject.provider.start(instance, subject.spec())
+        assert subject.shell(instance, "cat /srv/note") == "kept"
+        virsh("destroy", name)
+        virsh("undefine", name)
+        assert subject.state() == "stopped"
+        instance = subject.provider.start(instance, subject.spec())
+        assert subject.shell(instance, "cat /srv/note") == "kept"
+
+
+def test_a_machine_that_is_not_up_in_time_says_at_which_stage_and_does_not_run(subject: Subject) -> None:
+    spec = subject.spec("late", options={"boot_timeout": 1})
+    instance = subject.create(spec)
+    try:
+        with pytest.raises(EnvupError, match="boot fails"):
+            subject.provider.start(instance, spec)
+        assert subject.state("late") == "stopped"
+    finally:
+        subject.provider.destroy(instance)
