@@ -1,4 +1,4 @@
-"""What a machine is told when it boots: its name, its network, its variables. Read by `boot` and `session`."""
+"""What a machine is told when it boots: its name, its network, its variables. Read by `boot` and `children`."""
 
 from __future__ import annotations
 
