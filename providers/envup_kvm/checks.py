@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from envup.namespaces import checks
-from envup.provider import MachineSpec
+from envup.provider import MachineSpec, options_of
+from envup_kvm import extra_disks
 from envup_kvm.domains import LEAST_MEMORY
 
 
 def reasons(spec: MachineSpec) -> list[str]:
     """One sentence each, naming the key; empty when the machine can be made."""
-    return [*_image(spec), *_limits(spec), *_missing(spec), *checks.texts(spec)]
+    own = extra_disks.reasons(options_of(spec, "kvm"))
+    return [*_image(spec), *_limits(spec), *_missing(spec), *own, *checks.texts(spec)]
 
 
 def _image(spec: MachineSpec) -> Iterator[str]:

@@ -27,4 +27,4 @@ def fill(machine: Machine, image: Image, base: Path) -> dict[str, Any]:
 def define(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Kit) -> None:
     """Have libvirt know it, with its labels. Each start describes it anew. Errors: `EnvupError`."""
     with connection.telling(f"cannot create machine '{spec.name}'"):
-        libvirtd.defineXML(domains.describe(spec, starting.parts(machine, known, kit, accelerated=False)))
+        libvirtd.defineXML(domains.describe(spec, starting.parts(machine, known, spec, kit, accelerated=False)))

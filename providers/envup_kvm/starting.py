@@ -8,10 +8,11 @@ from typing import Any
 
 from envup.errors import EnvupError
 from envup.provider import MachineSpec, options_of
-from envup_kvm import acceleration, connection, domains, facts, link, places
+from envup_kvm import acceleration, connection, domains, extra_disks, facts, link, places
 from envup_kvm.disks import Disks
 from envup_kvm.kits import Kit
 from envup_kvm.machines import BOOTED, CONSOLE, DISK, Machine
+from envup_kvm.parts import Parts
 
 _TIMEOUTS = {True: 60, False: 600}
 """Seconds for a boot, by whether it is accelerated."""
@@ -24,9 +25,10 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
     then."""
     accelerated = acceleration.chosen(spec, machine.data, kit)
     before = (machine.directory / CONSOLE).stat().st_size
+    extra_disks.prepare(options_of(spec, "kvm"), machine.directory)
     with connection.telling(f"cannot start machine '{spec.name}'"):
         places.make(machine.place, machine.directory, facts.of(spec, first=not (machine.directory / BOOTED).exists()))
-        domain = libvirtd.defineXML(domains.describe(spec, parts(machine, known, kit, accelerated=accelerated)))
+        domain = libvirtd.defineXML(domains.describe(spec, parts(machine, known, spec, kit, accelerated=accelerated)))
         (machine.directory / BOOTED).touch()
         domain.create()
     try:
@@ -61,9 +63,10 @@ def is_up(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
     return True
 
 
-def parts(machine: Machine, known: Mapping[str, Any], kit: Kit, *, accelerated: bool) -> domains.Parts:
+def parts(machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Kit, *, accelerated: bool) -> Parts:
     """What the domain of a machine is made of."""
-    return domains.Parts(
+    options = options_of(spec, "kvm")
+    return Parts(
         name=domains.name(known["labels"]),
         uuid=known["id"],
         labels=known["labels"],
@@ -75,6 +78,8 @@ def parts(machine: Machine, known: Mapping[str, Any], kit: Kit, *, accelerated: 
         facts=machine.place / places.FACTS,
         console=machine.directory / CONSOLE,
         port=machine.place / link.PORT,
+        options=options,
+        disks=extra_disks.files(options, machine.directory),
     )
 
 

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from envup.model import ImageReference, MachineSpec, Mount, Port, Resources
-from envup_kvm import checks, domains
+from envup.value import NOTHING
+from envup_kvm import checks, domains, extra_disks
 from envup_kvm.kits import Kit
+from envup_kvm.parts import Parts
 
 SCHEMA = "/usr/share/libvirt/schemas/domain.rng"
 LABELS = {"envup.environment": "abc", "envup.machine": "web", "envup.project": "/a <b> & c"}
 MIB = 1 << 20
 
 
-def parts(*, accelerated: bool = False) -> domains.Parts:
+def parts(*, accelerated: bool = False, options: Mapping[str, object] = NOTHING, disk: bool = False) -> Parts:
     kit = Kit(Path("/kit/kernel"), Path("/kit/initrd"), Path("/kit/kit.img"))
-    return domains.Parts(
+    directory = Path("/data/machines/abc.web")
+    return Parts(
         name=domains.name(LABELS),
         uuid="0123456789abcdef0123456789abcdef",
         labels=LABELS,
-        directory=Path("/data/machines/abc.web"),
+        directory=directory,
         accelerated=accelerated,
         kit=kit,
         root=Path("/data/machines/abc.web/disk.qcow2"),
@@ -30,6 +34,10 @@ def parts(*, accelerated: bool = False) -> domains.Parts:
         facts=Path("/run/facts.tar"),
         console=Path("/data/console.log"),
         port=Path("/run/port"),
+        options=options,
+        base_format="qcow2" if disk else "raw",
+        seed=Path("/run/seed.iso") if disk else None,
+        disks=extra_disks.files(options, directory),
     )
 
 
@@ -37,11 +45,21 @@ def spec(**fields: object) -> MachineSpec:
     return MachineSpec(name="web", image=ImageReference("tarball"), **fields)  # type: ignore[arg-type]
 
 
+DISKS = [{"name": f"d{number}", "size": "1GiB"} for number in range(16)]
+
+
+@pytest.mark.parametrize("disk", [False, True])
 @pytest.mark.parametrize("accelerated", [False, True])
-def test_libvirts_schema_holds(tmp_path: Path, accelerated: bool) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"firmware": "uefi"}, {"firmware": "bios", "cpu": "EPYC"}, {"tpm": True}, {"disks": DISKS}],
+    ids=lambda options: "-".join(options) or "plain",
+)
+def test_libvirts_schema_holds(tmp_path: Path, accelerated: bool, options: Mapping[str, object], disk: bool) -> None:
     file = tmp_path / "domain.xml"
     limits = Resources(cpus=2, memory=700 * MIB)
-    file.write_text(domains.describe(spec(resources=limits), parts(accelerated=accelerated)))
+    made = parts(accelerated=accelerated, options=options, disk=disk)
+    file.write_text(domains.describe(spec(resources=limits), made))
     done = subprocess.run(["xmllint", "--noout", "--relaxng", SCHEMA, str(file)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -77,6 +95,20 @@ def test_a_machine_has_what_its_limits_say() -> None:
 def test_what_it_cannot_honour_is_refused_by_name(fields: dict[str, object], key: str) -> None:
     (reason,) = checks.reasons(spec(**fields))
     assert reason.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("names", [["data", "data"], ["envup-data"]])
+def test_disks_whose_names_cannot_be_told_apart_are_refused(names: list[str]) -> None:
+    options = {"kvm": {"disks": [{"name": name, "size": "1GiB"} for name in names]}}
+    (reason,) = checks.reasons(spec(options=options))
+    assert reason.startswith("kvm.disks: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("512B", 512), ("1kB", 1000), ("1.5 GB", 1_500_000_000), ("2MiB", 2 << 20), ("1TiB", 1 << 40)]
+)
+def test_a_disk_has_the_size_that_its_unit_says(text: str, size: int) -> None:
+    assert extra_disks.size(text) == size
 
 
 def test_an_ordinary_machine_is_not_refused() -> None:
