@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from envup.namespaces import checks
+from envup.networks import network
 from envup.provider import MachineSpec
-from envup_lxc import inits, network, settings
+from envup_lxc import inits, settings
 
 
 def reasons(spec: MachineSpec, *, rootless: bool) -> list[str]:
     """One sentence each, naming the key; empty when the machine can be made."""
     return [
         *_image(spec),
-        *network.reasons(spec, rootless=rootless),
+        *network.reasons(spec, settings.NAME, rootless=rootless),
         *checks.limits(spec, rootless=rootless),
         *_disk(spec, rootless),
         *checks.mounts(spec, kept=("proc", "sys", "dev")),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from envup.networks import bridge
+from envup.networks import network as networks
+from envup.networks.addresses import Place
 from envup.provider import MachineSpec
 from envup_lxc import launch, settings
 
@@ -40,6 +43,23 @@ def text(spec: MachineSpec, ids: tuple[str, str], network: Sequence[str], group:
         *_confinement(rootless=rootless),
     ]
     return "\n".join([*lines, ""])
+
+
+def network(place: Place) -> list[str]:
+    """The lines for the interface of a machine at `place`."""
+    if place.network.kind == "host":
+        return ["lxc.net.0.type = none"]
+    if place.network.kind == "none":
+        return ["lxc.net.0.type = empty", "lxc.net.0.flags = up"]
+    return [
+        "lxc.net.0.type = veth",
+        f"lxc.net.0.link = {place.network.bridge or bridge.NAME}",
+        "lxc.net.0.flags = up",
+        "lxc.net.0.name = eth0",
+        f"lxc.net.0.hwaddr = {place.hardware}",
+        f"lxc.net.0.ipv4.address = {place.interface()}",
+        f"lxc.net.0.ipv4.gateway = {networks.gateway(place.network)}",
+    ]
 
 
 _GROUPS = {"container": "/lxc", "monitor": ".monitor", "monitor.pivot": ".pivot"}

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from envup.namespaces import cgroups, needs, subids
+from envup.networks import network
 from envup.provider import Check
 from envup.value import replace
-from envup_lxc import config, groups, network
+from envup_lxc import config, groups
 
 
 def examine(data: Path, *, rootless: bool) -> list[Check]:

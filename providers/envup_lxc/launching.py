@@ -19,9 +19,10 @@ from envup.errors import EnvupError
 from envup.events import Emit, Event
 from envup.namespaces import confinement, limits, records, subids
 from envup.namespaces.variables import packed
+from envup.networks import addresses, network, resolver
+from envup.networks.addresses import Place
 from envup.provider import MachineSpec, ProviderContext
-from envup_lxc import addresses, config, groups, launch, network, resolver, seeing, settings
-from envup_lxc.addresses import Place
+from envup_lxc import config, groups, launch, seeing, settings
 from envup_lxc.client import Keeper, Launched
 from envup_lxc.signs import Ended, Late, Signs
 
@@ -44,7 +45,7 @@ class Machine:
 def start(context: ProviderContext, machine: Machine) -> None:
     """Start it; when this returns, programs can run in it. Errors: `EnvupError`; then nothing of it runs."""
     spec = machine.spec
-    wanted = network.of(spec)
+    wanted = network.of(spec, settings.NAME)
     place = addresses.allocate(
         context.data, machine.environment, spec.name, spec.peers, wanted, address=settings.address(spec)
     )
@@ -139,7 +140,7 @@ def _launch(machine: Machine, keeper: Keeper, place: Place, report: int, *, firs
     """Have the keeper run `launch`."""
     shifted = None if machine.rootless else subids.shifted()
     ids = shifted or _within_keeper()
-    text = config.text(machine.spec, ids, place.lines(), machine.group, rootless=machine.rootless)
+    text = config.text(machine.spec, ids, config.network(place), machine.group, rootless=machine.rootless)
     (machine.directory / "config").write_text(text, encoding="utf-8")
     told = _told(machine, place, shifted) | {"first": first}
     environment = {"PATH": _SEARCH_PATH, **packed(machine.spec.environment)}

@@ -80,7 +80,7 @@ class LxcProvider(NamespaceProvider, Resize, Console, Dial):
     def leave(self, instance: Instance) -> None:
         """See `NamespaceProvider`. The last machine takes along what all shared; one at a time, so that one is the
         last."""
-        from envup_lxc import addresses
+        from envup.networks import addresses
         from envup_lxc.client import Keeper
 
         environment = instance.labels["envup.environment"]

@@ -7,6 +7,7 @@ import os
 
 from envup.namespaces import records, syscalls
 from envup.namespaces.signals import signal
+from envup.networks.descriptors import close_all_but
 from envup_lxc import launch
 
 TYPE_CHECKING = False
@@ -67,14 +68,3 @@ def _take(descriptors: list[int], numbers: list[int]) -> None:
     for number, source in moved.items():
         os.dup2(source, number)
     close_all_but(set(moved))
-
-
-def close_all_but(kept: set[int]) -> None:
-    """Close every descriptor of this process that is not among `kept`."""
-    above = max(kept) + 1
-    for number in set(range(above)) - kept:
-        try:
-            os.close(number)
-        except OSError:
-            continue
-    os.closerange(above, 1 << 20)

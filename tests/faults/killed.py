@@ -78,9 +78,9 @@ class Points:
 
 def place(points: Points, kind: str) -> None:
     """Put points of a kind where they belong."""
+    from envup.networks import wire
     from envup.state.records import State
     from envup_docker import http
-    from envup_lxc import wire
 
     if kind == "change":
         sys.addaudithook(points.audit)

@@ -200,7 +200,7 @@ def test_a_killed_keeper_takes_its_machines_along_and_the_next_command_starts_an
 def test_a_command_whose_keeper_dies_is_told(context: ProviderContext) -> None:
     with Keeper.reach(context, ONE) as keeper:
         os.kill(keeper.pid, signal.SIGKILL)
-        with pytest.raises(EnvupError, match="the process that keeps the environment's LXC machines ended"):
+        with pytest.raises(EnvupError, match="the process that keeps the network of the environment's machines ended"):
             _sleeper(keeper, "web")
 
 

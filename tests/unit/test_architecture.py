@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDED = {"provider", "provisioner", "image", "machine", "events", "errors", "model", "value", "namespaces"}
+NEEDED = {"provider", "provisioner", "image", "machine", "events", "errors", "model", "value", "namespaces", "networks"}
 CONTRACTS = NEEDED | {"hookspecs", "testing"}
-NAMESPACES = ROOT / "core/envup/namespaces"
+SHARED = ("namespaces", "networks")
+"""Packages of the core of which plugins may import what their docstrings name."""
 PLUGINS = {path.name for kind in ("providers", "provisioners") for path in (ROOT / kind).glob("envup_*")}
 
 
@@ -24,7 +25,7 @@ def imported(file: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield from (
                 (f"{node.module}.{name.name}" for name in node.names)
-                if node.module in ("envup", "envup.namespaces")
+                if node.module in ("envup", *(f"envup.{package}" for package in SHARED))
                 else (node.module,)
             )
 
@@ -34,9 +35,10 @@ def named(text: str, pattern: str) -> set[str]:
     return set(re.findall(pattern, text))
 
 
-def public() -> set[str]:
-    """The modules of `envup.namespaces` that its docstring gives to providers."""
-    said = ast.get_docstring(ast.parse((NAMESPACES / "__init__.py").read_text(encoding="utf-8"))) or ""
+def public(package: str) -> set[str]:
+    """The modules of a package of the core that its docstring gives to providers."""
+    init = ROOT / "core/envup" / package / "__init__.py"
+    said = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
     listed = "".join(re.findall(r"^- .+(?:\n  .+)*", said, re.MULTILINE))
     return named(listed, r"`(\w+)`")
 
@@ -52,22 +54,24 @@ def test_a_plugin_imports_only_the_contracts_of_the_core(plugin: str) -> None:
         assert not others, file
 
 
-def test_plugins_import_no_more_of_namespaces_than_is_given_to_them() -> None:
+@pytest.mark.parametrize("package", SHARED)
+def test_plugins_import_no_more_of_a_package_than_is_given_to_them(package: str) -> None:
     examples = ROOT / "examples/providers"
     files = [*(ROOT / "providers").rglob("*.py"), *(ROOT / "provisioners").rglob("*.py"), *examples.rglob("*.py")]
-    modules = {path.stem for path in NAMESPACES.glob("*.py")}
-    used = {name.split(".")[2] for file in files for name in imported(file) if name.startswith("envup.namespaces.")}
-    assert used & modules <= public() <= modules
-    assert not {"enter", "joining", "relay"} & public()
+    modules = {path.stem for path in (ROOT / "core/envup" / package).glob("*.py")}
+    used = {name.split(".")[2] for file in files for name in imported(file) if name.startswith(f"envup.{package}.")}
+    assert used & modules <= public(package) <= modules
+    assert not {"enter", "joining", "relay", "streams", "slirp"} & public(package)
 
 
 def test_documents_and_contract_say_what_a_plugin_may_import() -> None:
     guide = (ROOT / "docs/plugins.md").read_text(encoding="utf-8")
     table = guide.partition("Of envup, a plugin imports")[2].partition("\n\nTwo plugins")[0]
     assert named(table, r"`envup\.(\w+)`") == CONTRACTS
-    table = guide.partition("### What `envup.namespaces` has")[2].partition("\n### ")[0]
-    rows = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
-    assert named(rows, r"`(\w+)`") == public()
+    for package in SHARED:
+        table = guide.partition(f"### What `envup.{package}` has")[2].partition("\n### ")[0]
+        rows = "".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+        assert named(rows, r"`(\w+)`") == public(package)
     architecture = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     sentence = architecture.partition("Plugins import")[2].partition("nothing else")[0]
     assert named(sentence, r"`envup\.(\w+)`") == CONTRACTS
@@ -83,8 +87,9 @@ def test_the_core_imports_no_plugin() -> None:
         assert not {name for name in imported(file) if name.split(".")[0] in PLUGINS}, file
 
 
-def test_the_way_into_namespaces_imports_only_contracts() -> None:
-    files = list((ROOT / "core/envup/namespaces").rglob("*.py"))
+@pytest.mark.parametrize("package", SHARED)
+def test_what_providers_share_imports_only_contracts(package: str) -> None:
+    files = list((ROOT / "core/envup" / package).rglob("*.py"))
     assert files
     for file in files:
         core = {name for name in imported(file) if name.split(".")[0] == "envup"}

@@ -10,16 +10,17 @@ import factory
 import pytest
 
 from envup.errors import EnvupError
+from envup.networks import addresses, network, resolver
+from envup.networks.network import Network
 from envup.provider import Port
-from envup_lxc import addresses, network, resolver
-from envup_lxc.network import Network
+from envup_lxc import config
 
 PRIVATE, HOST, NONE = Network(), Network("host"), Network("none")
 
 
 def _reasons(*, rootless: bool = False, ports: tuple[Port, ...] = (), **options: Any) -> list[str]:
     spec = factory.machine("web", ports=ports, options={"lxc": options})
-    return list(network.reasons(spec, rootless=rootless))
+    return list(network.reasons(spec, "lxc", rootless=rootless))
 
 
 def test_machines_get_addresses_one_after_the_other_and_keep_them(tmp_path: Path) -> None:
@@ -97,18 +98,18 @@ def test_a_peer_that_cannot_be_reached_has_no_name(tmp_path: Path) -> None:
 
 
 def test_lxc_is_told_the_address_and_a_hardware_address_that_stays(tmp_path: Path) -> None:
-    first = addresses.allocate(tmp_path, "e", "web", [], PRIVATE).lines()
+    first = config.network(addresses.allocate(tmp_path, "e", "web", [], PRIVATE))
     assert "lxc.net.0.ipv4.address = 10.0.2.15/24" in first
     assert "lxc.net.0.ipv4.gateway = 10.0.2.2" in first
     assert [line for line in first if line.startswith("lxc.net.0.hwaddr = 02:")]
-    assert addresses.allocate(tmp_path, "e", "web", ["db"], PRIVATE).lines() == first
-    other = addresses.allocate(tmp_path, "e", "db", [], PRIVATE).lines()
+    assert config.network(addresses.allocate(tmp_path, "e", "web", ["db"], PRIVATE)) == first
+    other = config.network(addresses.allocate(tmp_path, "e", "db", [], PRIVATE))
     assert not {line for line in first if "hwaddr" in line} & set(other)
 
 
 def test_lxc_is_told_of_networks_without_an_address(tmp_path: Path) -> None:
-    assert addresses.allocate(tmp_path, "e", "a", [], HOST).lines() == ["lxc.net.0.type = none"]
-    assert addresses.allocate(tmp_path, "e", "b", [], NONE).lines()[0] == "lxc.net.0.type = empty"
+    assert config.network(addresses.allocate(tmp_path, "e", "a", [], HOST)) == ["lxc.net.0.type = none"]
+    assert config.network(addresses.allocate(tmp_path, "e", "b", [], NONE))[0] == "lxc.net.0.type = empty"
 
 
 def test_the_resolver_of_the_private_network_asks_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from envup.model import ImageReference
 from envup.namespaces import needs, subids
+from envup.networks import network
 from envup.provider import Check, MachineSpec
-from envup_lxc import config, doctor, groups, network
+from envup_lxc import config, doctor, groups
 
 IDS = ("0:100000:65536", "0:100000:65536")
 
@@ -59,13 +60,13 @@ def test_without_slirp4netns_machines_on_the_private_network_alone_are_refused(
     check = examined()["slirp4netns"]
     assert (check.ok, check.remedy) == (True, "apt-get install slirp4netns")
     assert check.message == "no private network: the program slirp4netns is missing"
-    assert any("slirp4netns is missing" in reason for reason in network.reasons(spec(), rootless=False))
+    assert any("slirp4netns is missing" in reason for reason in network.reasons(spec(), "lxc", rootless=False))
     for other in ("host", "none"):
-        assert not list(network.reasons(spec(network=other), rootless=False))
+        assert not list(network.reasons(spec(network=other), "lxc", rootless=False))
 
 
 def test_a_bridge_of_the_host_is_refused_to_an_ordinary_user() -> None:
-    (reason,) = network.reasons(spec(network="lxcbr0"), rootless=True)
+    (reason,) = network.reasons(spec(network="lxcbr0"), "lxc", rootless=True)
     assert "needs root" in reason
 
 
@@ -79,7 +80,7 @@ def test_a_device_of_slirp4netns_that_is_missing_or_closed_is_told_and_no_obstac
     tun.touch()
     monkeypatch.setattr("os.access", lambda *_arguments: False)
     assert examined()["tun"].remedy == f"run as root: chmod 0666 {tun}"
-    (reason,) = (one for one in network.reasons(spec(), rootless=True) if "chmod" in one)
+    (reason,) = (one for one in network.reasons(spec(), "lxc", rootless=True) if "chmod" in one)
     assert reason.startswith("lxc.network:")
 
 

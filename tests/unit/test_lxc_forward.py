@@ -14,9 +14,9 @@ import pytest
 
 from envup.errors import EnvupError
 from envup.namespaces import listening
+from envup.networks import datagrams, streams
+from envup.networks.loop import Loop
 from envup.provider import Port
-from envup_lxc import datagrams, streams
-from envup_lxc.loop import Loop
 
 LOCAL = "127.0.0.1"
 MIB = 1 << 20

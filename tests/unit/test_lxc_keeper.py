@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from envup_lxc import bridge, network, spawning, starting, wire
-from envup_lxc.loop import Loop
+from envup.networks import bridge, network, starting, wire
+from envup.networks.loop import Loop
+from envup_lxc import spawning
 
 
 def _pair() -> tuple[Any, Any]:
@@ -162,7 +163,7 @@ def test_descriptors_get_their_numbers_whatever_these_were(numbers: list[int], t
 def test_a_path_too_long_for_a_socket_is_no_hindrance(tmp_path: Path) -> None:
     runtime = tmp_path / ("long" * 40)
     runtime.mkdir()
-    place = starting.Place(runtime, "e" * 32, "private")
+    place = starting.Place(runtime, "e" * 32, "private", "")
     assert len(place.socket) > 108
     assert starting.find(place) is None
     with place.locked() as path, socket.socket(socket.AF_UNIX) as listener:

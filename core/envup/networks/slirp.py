@@ -11,7 +11,7 @@ import select
 
 from envup.namespaces import syscalls
 from envup.namespaces.signals import signal
-from envup_lxc import bridge, spawning
+from envup.networks import bridge, descriptors
 
 PROGRAM = "slirp4netns"
 DEVICE = "tap0"
@@ -38,7 +38,7 @@ class Watcher:
         self.ready, ready = os.pipe()
         self._process = os.fork()
         if self._process == 0:
-            spawning.close_all_but({1, 2, go, alive, ready})
+            descriptors.close_all_but({1, 2, go, alive, ready})
             options = [] if host_loopback else ["--disable-host-loopback"]
             try:
                 _watch([*options, str(keeper), DEVICE], go, alive, ready)

@@ -10,8 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from envup_lxc.loop import Loop
-    from envup_lxc.wire import Socket
+    from envup.networks.loop import Loop
+    from envup.networks.wire import Socket
 
 IDLE = 90.0
 """Seconds that an idle flow stays (Docker's userland proxy keeps them as long)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 from pathlib import Path
 
-from envup_lxc import network
-from envup_lxc.network import Network
+from envup.networks import network
+from envup.networks.network import Network
 
 _HOST = Path("/etc/resolv.conf")
 

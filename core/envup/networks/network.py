@@ -1,4 +1,4 @@
-"""The networks that an LXC machine can be part of, and what each needs of the host.
+"""The networks that a machine can be part of, and what each needs of the host.
 
 private     the default: a network of the environment, whose way out is slirp4netns(1)
 none        nothing but a loopback
@@ -47,9 +47,9 @@ def parse(text: str) -> Network:
     return Network(text) if text in _KINDS else Network("bridge", text)
 
 
-def of(spec: MachineSpec) -> Network:
+def of(spec: MachineSpec, provider: str) -> Network:
     """The network of a machine."""
-    return parse(options_of(spec, "lxc").get("network", "private"))
+    return parse(options_of(spec, provider).get("network", "private"))
 
 
 def interface(network: Network) -> IPv4Interface:
@@ -58,6 +58,11 @@ def interface(network: Network) -> IPv4Interface:
         request = network.bridge.encode().ljust(40, b"\0")
         answers = [fcntl.ioctl(control.fileno(), kind, request)[20:24] for kind in (_GET_ADDRESS, _GET_MASK)]
     return IPv4Interface("/".join(map(_socket.inet_ntoa, answers)))
+
+
+def gateway(network: Network) -> IPv4Address:
+    """Where the way out of a network is. Errors: `OSError` as `interface`."""
+    return GATEWAY if network.kind == "private" else interface(network).ip
 
 
 def needs() -> Iterator[Check]:
@@ -75,24 +80,23 @@ def _check(name: str, ok: bool, message: str, remedy: str) -> Check:
     return Check(name, True) if ok else Check(name, False, message, remedy)
 
 
-def reasons(spec: MachineSpec, *, rootless: bool) -> Iterator[str]:
+def reasons(spec: MachineSpec, provider: str, *, rootless: bool) -> Iterator[str]:
     """Why a machine cannot have the network that it asks for, one sentence each, for `check`."""
-    network = of(spec)
+    network, key = of(spec, provider), f"{provider}.network"
     if network.kind == "private":
-        yield from (f"lxc.network: {need.message}; {need.remedy}" for need in needs() if not need.ok)
+        yield from (f"{key}: {need.message}; {need.remedy}" for need in needs() if not need.ok)
     if network.kind == "bridge":
-        yield from _bridge(network, rootless=rootless)
+        yield from (f"{key}: {reason}" for reason in _bridge(network.bridge, rootless=rootless))
     if network.kind in ("none", "host"):
-        yield from _ports(spec, network)
-    yield from _options(options_of(spec, "lxc"), network)
+        yield from _ports(spec, network, key)
+    yield from (f"{provider}.{reason}" for reason in _options(options_of(spec, provider), network, key))
 
 
-def _bridge(network: Network, *, rootless: bool) -> Iterator[str]:
-    name = network.bridge
+def _bridge(name: str, *, rootless: bool) -> Iterator[str]:
     if rootless:
-        yield f"lxc.network: a bridge of the host, {name}, needs root; leave it out for a network of the environment"
+        yield f"a bridge of the host, {name}, needs root; leave it out for a network of the environment"
     else:
-        yield from (f"lxc.network: {reason}" for reason in bridge_reasons(name))
+        yield from bridge_reasons(name)
 
 
 def bridge_reasons(name: str) -> Iterator[str]:
@@ -109,28 +113,28 @@ def bridge_reasons(name: str) -> Iterator[str]:
             yield f"{name} has no IPv4 address; run: ip address add ADDRESS/PREFIX dev {name}"
 
 
-def _ports(spec: MachineSpec, network: Network) -> Iterator[str]:
+def _ports(spec: MachineSpec, network: Network, key: str) -> Iterator[str]:
     for port in spec.ports:
         shown = f"{port.address or ''}{':' if port.address else ''}{port.host_port}:{port.machine_port}/{port.protocol}"
         if network.kind == "none":
-            yield f"ports: {shown}: with lxc.network: none the machine cannot be reached"
+            yield f"ports: {shown}: with {key}: none the machine cannot be reached"
         elif port.host_port != port.machine_port or port.address is not None:
-            yield f"ports: {shown}: with lxc.network: host ports cannot be remapped; leave lxc.network out"
+            yield f"ports: {shown}: with {key}: host ports cannot be remapped; leave {key} out"
 
 
-def _options(options: Mapping[str, Any], network: Network) -> Iterator[str]:
+def _options(options: Mapping[str, Any], network: Network, key: str) -> Iterator[str]:
     if options.get("host_loopback") and network.kind != "private":
-        yield "lxc.host_loopback: it is for the private network alone"
+        yield "host_loopback: it is for the private network alone"
     if (address := options.get("address")) is None:
         return
     if network.kind not in ("private", "bridge"):
-        yield f"lxc.address: a machine with lxc.network: {network.name} has no address of its own"
+        yield f"address: a machine with {key}: {network.name} has no address of its own"
         return
     try:
         if not is_usable(IPv4Address(address), network):
-            yield f"lxc.address: {address} is not for machines of the network {network.name}"
+            yield f"address: {address} is not for machines of the network {network.name}"
     except ValueError:
-        yield f"lxc.address: {address} is not an IPv4 address"
+        yield f"address: {address} is not an IPv4 address"
     except OSError:
         return  # `_bridge` tells
 

@@ -46,11 +46,11 @@ def make() -> None:
         ask(NAME, _SET_FLAGS, up)
 
 
-def add(port: str) -> None:
-    """Make an interface a port of the bridge, and bring it up. Errors: `OSError`."""
+def add(port: str, bridge: str = NAME) -> None:
+    """Make an interface a port of the bridge, or of another, and bring it up. Errors: `OSError`."""
     with _Control() as ask:
         index = ask(port, _GET_INDEX)[16:20]
-        ask(NAME, _ADD_PORT, index)
+        ask(bridge, _ADD_PORT, index)
         ask(port, _SET_FLAGS, _UP.to_bytes(2, sys.byteorder))
 
 

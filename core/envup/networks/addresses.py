@@ -1,4 +1,4 @@
-"""Which address each machine has, the same at each start, and what follows from it for LXC and for files inside.
+"""Which address each machine has, the same at each start, and what follows from it for files inside.
 
 Addresses are kept in `addresses/known.json` of the provider's data: environment, machine, then network and address.
 They are freed with the environment's last machine.
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from envup.errors import EnvupError
 from envup.namespaces import directories, records
+from envup.networks import network
+from envup.networks.network import Network
 from envup.value import Value
-from envup_lxc import bridge, network
-from envup_lxc.network import Network
 
 _Known = dict[str, dict[str, tuple[str, str]]]
 
@@ -32,24 +32,10 @@ class Place(Value):
     names: Mapping[str, str]
     hardware: str
 
-    def lines(self) -> list[str]:
-        """Its network as lxc.container.conf(5) wants it."""
-        if self.network.kind == "host":
-            return ["lxc.net.0.type = none"]
-        if self.network.kind == "none":
-            return ["lxc.net.0.type = empty", "lxc.net.0.flags = up"]
+    def interface(self) -> str:
+        """The address with the length of its network's prefix."""
         private = self.network.kind == "private"
-        own = None if private else network.interface(self.network)
-        prefix = own.network.prefixlen if own else network.PRIVATE.prefixlen
-        return [
-            "lxc.net.0.type = veth",
-            f"lxc.net.0.link = {bridge.NAME if private else self.network.bridge}",
-            "lxc.net.0.flags = up",
-            "lxc.net.0.name = eth0",
-            f"lxc.net.0.hwaddr = {self.hardware}",
-            f"lxc.net.0.ipv4.address = {self.address}/{prefix}",
-            f"lxc.net.0.ipv4.gateway = {own.ip if own else network.GATEWAY}",
-        ]
+        return f"{self.address}/{(network.PRIVATE if private else network.interface(self.network).network).prefixlen}"
 
 
 def allocate(
@@ -96,7 +82,7 @@ def _place(known: _Known, environment: str, name: str, wanted: Network, address:
         return
     taken = _taken(known, environment, wanted)
     if address is not None and address in taken:
-        raise EnvupError(f"machine '{name}': address {address} is taken", hint="take another lxc.address, or none")
+        raise EnvupError(f"machine '{name}': address {address} is taken", hint="take another `address`, or none")
     machines[name] = wanted.name, address or _first_free(f"{environment}.{name}", wanted, taken)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import _socket
 
-from envup_lxc import loop as loops
-from envup_lxc import wire
+from envup.networks import loop as loops
+from envup.networks import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from envup_lxc.loop import Loop
-    from envup_lxc.wire import Socket
+    from envup.networks.loop import Loop
+    from envup.networks.wire import Socket
 
 _BUFFER = memoryview(bytearray(1 << 17))
 _AT_ONCE = 64

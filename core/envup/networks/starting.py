@@ -5,7 +5,7 @@ directory's lock meanwhile; so there is never more than one, and none leaves whi
 """
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH101, PTH108, PTH120
+# ruff: noqa: PTH101, PTH108
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from envup.errors import EnvupError
 from envup.namespaces import programs, subids
 
 if TYPE_CHECKING:
-    from envup_lxc.wire import Socket
+    from envup.networks.wire import Socket
 
 _BACKLOG = 128
 
 
 class Place:
     """Where the socket of a keeper and its log are, or would be: one keeper for machines on the environment's own
-    network, another for those on the host's."""
+    network, another for those on the host's. `package` is the directory of the provider's package."""
 
-    def __init__(self, runtime: Path, environment: str, network: str) -> None:
-        self.network = network
+    def __init__(self, runtime: Path, environment: str, network: str, package: str) -> None:
+        self.network, self.package = network, package
         self.owns_network = network == "private"
         self.directory = str(runtime)
-        self.name = f"lxc-{environment}-{'private' if self.owns_network else 'host'}"
+        self.name = f"keeper-{environment}-{'private' if self.owns_network else 'host'}"
         self.socket = f"{runtime}/{self.name}"
         self.log = f"{self.socket}.log"
 
@@ -69,7 +69,7 @@ def connect(place: Place, *, host_loopback: bool) -> Socket:
     with place.locked() as path:
         if (connection := _connect(path)) is not None:
             return connection
-        connection, starter = _start(path, place.log, settings)
+        connection, starter = _start(path, place, settings)
     os.waitpid(starter, 0)
     return connection
 
@@ -84,7 +84,7 @@ def _connect(path: str) -> Socket | None:
     return connection
 
 
-def _start(path: str, log: str, settings: list[str]) -> tuple[Socket, int]:
+def _start(path: str, place: Place, settings: list[str]) -> tuple[Socket, int]:
     """Start a keeper that listens at `path`, with a connection that waits for it already: it would leave without one.
     The process that is started makes the keeper, and ends."""
     with contextlib.suppress(FileNotFoundError):
@@ -95,8 +95,8 @@ def _start(path: str, log: str, settings: list[str]) -> tuple[Socket, int]:
         listener.listen(_BACKLOG)
         connection = _unix()
         connection.connect(path)
-        line = programs.program("keeper", *settings, directory=os.path.dirname(__file__))
-        return connection, _spawn(line, log, listener.fileno())
+        line = programs.program("keeper", *settings, directory=place.package)
+        return connection, _spawn(line, place.log, listener.fileno())
 
 
 def _spawn(line: tuple[str, ...], log: str, listener: int) -> int:

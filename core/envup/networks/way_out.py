@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 
-from envup_lxc import bridge, slirp
+from envup.networks import bridge, slirp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from envup_lxc.loop import Loop
+    from envup.networks.loop import Loop
 
 _PATIENCE = 10.0
 """Seconds that slirp4netns has to be ready; it takes milliseconds."""
