@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 
-from envup.namespaces import guestfiles, syscalls
+from envup.namespaces import declared, guestfiles, syscalls
 from envup.namespaces.signals import signal
-from envup_kvm import agent
+from envup_kvm import agent, mounting, power
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,9 +62,12 @@ def _prepare(facts: Mapping[str, Any], *, own_devices: bool) -> None:
     if own_devices:
         _make_devices()
     _run(facts["network"])
-    for tag, target, read_only in facts["mounts"]:
-        os.makedirs(target, exist_ok=True)
-        syscalls.mount(tag, target, "virtiofs", syscalls.MS_RDONLY if read_only else 0)
+    try:
+        mounting.attach(facts["mounts"])
+    except (declared.MountError, OSError) as error:
+        sys.stdout.write(f"envup: {error}\n")
+        sys.stdout.flush()
+        power.cut()
 
 
 def _show_modules() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import tarfile
 import termios
 
 from envup.namespaces import accounts, executing, packing, unpacking
 from envup.namespaces.signals import signal
-from envup_kvm import wire
+from envup_kvm import mounting, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def _become(request: Mapping[str, Any], facts: Mapping[str, Any], streams: list[
     for descriptor, source in enumerate(streams):
         os.dup2(source, descriptor)
     os.closerange(3, 1 << 16)
+    if request["verb"] in ("attach", "detach"):
+        return mounting.serve(request["verb"], json.loads(request["mounts"]))
     if request["verb"] != "run":
         return _transfer(request["verb"], request["path"])
     try:

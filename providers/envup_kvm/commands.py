@@ -28,6 +28,13 @@ def transfer(place: str, verb: str, path: str) -> tuple[str, ...]:
     )
 
 
+def mounts(place: str, verb: str, targets: str) -> tuple[str, ...]:
+    """The line that mounts (`attach`) or unmounts (`detach`) what the host shares; see `mounting.serve`."""
+    return programs.program(
+        "enter", f"place={place}", f"verb={verb}", f"mounts={targets}", "terminal=0", "--", directory=_HERE
+    )
+
+
 def proxy(port: str) -> tuple[str, ...]:
     """The line that connects OpenSSH's client to a socket."""
     return programs.program("proxy", port, directory=_HERE)

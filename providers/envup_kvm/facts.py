@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from envup.provider import MachineSpec, options_of
+from envup_kvm import shares
 
 _ADDRESS, _GATEWAY, _RESOLVER = "10.0.2.15/24", "10.0.2.2", "10.0.2.3"
 """What libvirt's user-mode network gives its only machine."""
@@ -27,5 +28,5 @@ def of(spec: MachineSpec, *, first: bool) -> dict[str, Any]:
         "environment": dict(spec.environment),
         "init": options_of(spec, "kvm").get("init", "auto"),
         "first": first,
-        "mounts": [],
+        "mounts": [(mount.target, mount.read_only) for mount in shares.ordered(spec)],
     }

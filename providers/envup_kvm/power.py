@@ -30,8 +30,13 @@ def off(kind: str, grace: float) -> None:
     else:
         _end_all(grace)
         os.sync()
-        _mount_read_only()
-        ctypes.CDLL(None).reboot(_POWER_OFF)
+        cut()
+
+
+def cut() -> None:
+    """Switch the machine off now. What it wrote to its disk before it was asked to sync is there."""
+    _mount_read_only()
+    ctypes.CDLL(None).reboot(_POWER_OFF)
 
 
 def _end_all(grace: float) -> None:

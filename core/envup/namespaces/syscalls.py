@@ -101,9 +101,9 @@ def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str 
     _checked(_libc.mount(names[0], names[1], names[2], ctypes.c_ulong(flags), names[3]), target)
 
 
-def unmount(target: str) -> None:
-    """Detach what is mounted at `target`, busy or not."""
-    _checked(_libc.umount2(os.fsencode(target), MNT_DETACH), target)
+def unmount(target: str, *, lazily: bool = True) -> None:
+    """Detach what is mounted at `target`, busy or not; without `lazily` only where nobody uses it."""
+    _checked(_libc.umount2(os.fsencode(target), MNT_DETACH if lazily else 0), target)
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
