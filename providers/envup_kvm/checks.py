@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from envup.namespaces import checks
 from envup.provider import MachineSpec, options_of
-from envup_kvm import extra_disks
+from envup_kvm import extra_disks, shares
 from envup_kvm.domains import LEAST_MEMORY
 
 
 def reasons(spec: MachineSpec) -> list[str]:
     """One sentence each, naming the key; empty when the machine can be made."""
     own = extra_disks.reasons(options_of(spec, "kvm"))
-    return [*_image(spec), *_limits(spec), *_missing(spec), *own, *checks.texts(spec)]
+    return [*_image(spec), *_limits(spec), *_missing(spec), *shares.reasons(spec), *own, *checks.texts(spec)]
 
 
 def _image(spec: MachineSpec) -> Iterator[str]:
@@ -40,5 +40,3 @@ def _missing(spec: MachineSpec) -> Iterator[str]:
         yield "ports: provider kvm cannot forward ports yet; use provider lxc or docker"
     if spec.peers:
         yield "peers: provider kvm cannot connect the machines of an environment with each other yet; use lxc or docker"
-    if spec.mounts:
-        yield "mounts: provider kvm cannot mount host paths yet; write `mounts: []` and use copy steps"

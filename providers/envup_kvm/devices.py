@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
+from envup_kvm import shares
 from envup_kvm.agent import PORT
 from envup_kvm.parts import Parts, add
 
@@ -21,6 +22,8 @@ def describe(parts: Parts) -> xml.Element:
     channel = add(devices, "channel", type="unix")
     add(channel, "source", mode="bind", path=str(parts.port))
     add(channel, "target", type="virtio", name=PORT)
+    if parts.shares is not None:
+        devices.append(shares.device(parts.shares))
     if parts.options.get("tpm"):
         add(add(devices, "tpm", model="tpm-crb"), "backend", type="emulator", version="2.0")
     add(devices, "memballoon", model="virtio")

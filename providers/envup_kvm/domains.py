@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from xml.etree import ElementTree as xml
 
 from envup.provider import MachineSpec
-from envup_kvm import devices, firmware
+from envup_kvm import devices, firmware, shares
 from envup_kvm.parts import Parts, add
 
 NAMESPACE = "https://envup.invalid/xmlns/machine/1"
@@ -37,6 +37,8 @@ def describe(spec: MachineSpec, parts: Parts) -> str:
     domain.append(_metadata(parts))
     add(domain, "memory", str((spec.resources.memory or DEFAULT_MEMORY) >> 10), unit="KiB")
     add(domain, "vcpu", str(cpus(spec)))
+    if parts.shares is not None:
+        domain.append(shares.memory())
     domain.append(firmware.describe(parts))
     features = add(domain, "features")
     add(features, "acpi")

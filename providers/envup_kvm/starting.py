@@ -8,7 +8,7 @@ from typing import Any
 
 from envup.errors import EnvupError
 from envup.provider import MachineSpec, options_of
-from envup_kvm import acceleration, connection, domains, extra_disks, facts, link, places
+from envup_kvm import acceleration, connection, domains, extra_disks, facts, link, places, shares
 from envup_kvm.disks import Disks
 from envup_kvm.kits import Kit
 from envup_kvm.machines import BOOTED, CONSOLE, DISK, Machine
@@ -30,7 +30,8 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
         places.make(machine.place, machine.directory, facts.of(spec, first=not (machine.directory / BOOTED).exists()))
         domain = libvirtd.defineXML(domains.describe(spec, parts(machine, known, spec, kit, accelerated=accelerated)))
         (machine.directory / BOOTED).touch()
-        domain.create()
+        with shares.offered(libvirtd, machine.place, spec):
+            domain.create()
     try:
         seconds = options_of(spec, "kvm").get("boot_timeout", _TIMEOUTS[accelerated])
         link.open_way(str(machine.place), seconds).close()
@@ -78,6 +79,7 @@ def parts(machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Ki
         facts=machine.place / places.FACTS,
         console=machine.directory / CONSOLE,
         port=machine.place / link.PORT,
+        shares=machine.place / shares.SOCKET if spec.mounts else None,
         options=options,
         disks=extra_disks.files(options, machine.directory),
     )
