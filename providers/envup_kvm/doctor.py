@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from envup.errors import EnvupError
 from envup.namespaces import needs, subids
 from envup.provider import Check
+from envup_kvm import virtiofsd
 
 _TOOLS = {
     "qemu-img": "qemu-utils",
@@ -25,7 +26,7 @@ _TOOLS = {
 def examine(*, rootless: bool) -> list[Check]:
     """Every need, met or not."""
     found = [needs.tool(program, package) for program, package in _TOOLS.items()]
-    found.append(_maker())
+    found += [_maker(), virtiofsd.need()]
     if rootless:
         found += [needs.tool("newuidmap", "uidmap"), needs.tool("newgidmap", "uidmap")]
         found.append(needs.subordinate_ids(subids.maps))
