@@ -11,6 +11,7 @@ from typing import Any
 import libvirt
 
 from envup.errors import EnvupError
+from envup.provider import MachineSpec, options_of
 
 SYSTEM, SESSION = "qemu:///system", "qemu:///session"
 _HINTS = {
@@ -21,20 +22,43 @@ _loop_started = threading.Lock()
 _loop: list[threading.Thread] = []
 
 
-def uri() -> str:
-    """The driver of this user's machines."""
+def default() -> str:
+    """The driver of this user's machines where an Envfile names none."""
     return SYSTEM if os.geteuid() == 0 else SESSION
 
 
-def connect() -> Any:
-    """A new connection. Errors: `EnvupError`."""
+def of(spec: MachineSpec) -> str:
+    """The driver of a machine, as its Envfile names it; https://libvirt.org/uri.html."""
+    return str(options_of(spec, "kvm").get("uri", default()))
+
+
+def connect(uri: str) -> Any:
+    """A new connection, whose events somebody must turn the loop for. Errors: `EnvupError`."""
     libvirt.registerErrorHandler(_ignore, None)
-    _start_loop()
-    where = uri()
     try:
-        return libvirt.open(where)
+        return libvirt.open(uri)
     except libvirt.libvirtError as error:
-        raise EnvupError(f"libvirt does not answer at {where}", details=said(error), hint=_HINTS[where]) from error
+        raise EnvupError(f"libvirt does not answer at {uri}", details=said(error), hint=_hint(uri)) from error
+
+
+def _hint(uri: str) -> str:
+    return _HINTS.get(uri, f"try: virsh -c '{uri}' uri")
+
+
+class Connections:
+    """One connection to each driver that is asked for, with a loop for their events."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+        self._making = threading.Lock()
+
+    def at(self, uri: str) -> Any:
+        """The connection. Errors: `EnvupError`."""
+        with self._making:
+            if uri not in self._made or not self._made[uri].isAlive():
+                _start_loop()
+                self._made[uri] = connect(uri)
+            return self._made[uri]
 
 
 def said(error: libvirt.libvirtError) -> str:

@@ -46,8 +46,8 @@ def _libvirt() -> Iterator[Check]:
     from envup_kvm import connection
 
     try:
-        connection.connect().close()
+        connection.connect(connection.default()).close()
     except EnvupError as error:
         yield Check("libvirt", False, f"{error.brief}: {error.details}", error.hint)
         return
-    yield Check("libvirt", True, connection.uri())
+    yield Check("libvirt", True, connection.default())

@@ -13,7 +13,7 @@ from envup_kvm.kits import Kit
 from envup_kvm.machines import CONSOLE, DISK, Machine
 
 
-def fill(machine: Machine, image: Image, base: Path) -> dict[str, Any]:
+def fill(machine: Machine, spec: MachineSpec, image: Image, base: Path) -> dict[str, Any]:
     """Make disk, keys and an empty console log; the facts of the machine. The account that QEMU runs as reaches the
     disk by directories that it cannot list. Errors: `EnvupError`, `OSError`."""
     for directory in (machine.directory.parent, machine.directory):
@@ -21,7 +21,7 @@ def fill(machine: Machine, image: Image, base: Path) -> dict[str, Any]:
     (machine.directory / CONSOLE).touch(mode=0o600)
     disks.lay_over(base, machine.directory / DISK)
     places.make_keys(machine.directory)
-    return {"labels": dict(machine.labels), "image": image.digest}
+    return {"labels": dict(machine.labels), "image": image.digest, "uri": connection.of(spec)}
 
 
 def define(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Kit) -> None:

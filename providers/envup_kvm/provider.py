@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from envup.errors import EnvupError, TransportError
@@ -52,13 +52,14 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
 
     def check(self, spec: MachineSpec) -> Sequence[str]:
         """See `Provider`."""
-        from envup_kvm import checks
+        from envup_kvm import capabilities, checks
 
-        return checks.reasons(spec)
+        connect = partial(self._connections.at, connection.of(spec))
+        return [*checks.reasons(spec), *capabilities.reasons(spec, connect)]
 
     def observe(self, environment: str | None) -> Sequence[Instance]:
         """See `Provider`."""
-        return seeing.observe(self._libvirtd, self._machines, environment)
+        return seeing.observe(self._connections, self._machines, environment)
 
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
         """See `Provider`."""
@@ -67,8 +68,8 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
         machine = self._machine(labels)
         kit = self._kit(spec.name)
         with self._disks().use(image, lambda text: self._tell(spec.name, text)) as base:
-            directories.make(machine.directory, lambda: making.fill(machine, image, base))
-            making.define(self._libvirtd, machine, self._machines.facts(machine.directory), spec, kit)
+            directories.make(machine.directory, lambda: making.fill(machine, spec, image, base))
+            making.define(self._libvirtd(machine), machine, self._machines.facts(machine.directory), spec, kit)
         return self._present(labels)
 
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
@@ -78,9 +79,9 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
         machine = self._machine(instance.labels)
         with directories.held(machine.directory):
             known = self._machines.facts(machine.directory)
-            if not starting.is_up(self._libvirtd, machine, spec):
-                machine.end(self._libvirtd)
-                starting.start(self._libvirtd, machine, known, spec, self._kit(spec.name))
+            if not starting.is_up(self._libvirtd(machine), machine, spec):
+                machine.end(self._libvirtd(machine))
+                starting.start(self._libvirtd(machine), machine, known, spec, self._kit(spec.name))
         return self._present(instance.labels)
 
     def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
@@ -90,18 +91,18 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
         machine = self._machine(instance.labels)
         if machine.directory.is_dir():
             with directories.locked(machine.directory):
-                stopping.stop(self._libvirtd, machine, grace)
+                stopping.stop(self._libvirtd(machine), machine, grace)
         else:
-            machine.end(self._libvirtd)
+            machine.end(self._libvirtd(machine))
 
     def destroy(self, instance: Instance) -> None:
         """See `Provider`."""
         machine = self._machine(instance.labels)
         if not machine.directory.is_dir():
-            machine.remove(self._libvirtd)
+            machine.remove(self._libvirtd(machine))
             return
         with directories.locked(machine.directory):
-            machine.remove(self._libvirtd)
+            machine.remove(self._libvirtd(machine))
             directories.unmake(machine.directory)
 
     def command(self, instance: Instance, command: Command) -> HostCommand:
@@ -148,8 +149,11 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
                 raise EnvupError(f"the image {digest} is in use by {user}", hint="destroy that machine first")
 
     @cached_property
-    def _libvirtd(self) -> Any:
-        return connection.connect()
+    def _connections(self) -> connection.Connections:
+        return connection.Connections()
+
+    def _libvirtd(self, machine: Machine) -> Any:
+        return self._connections.at(seeing.uri(machine.directory))
 
     def _machine(self, labels: Mapping[str, str]) -> Machine:
         return Machine.of(labels, self._machines.directory(labels), self.context)
@@ -157,7 +161,7 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
     def _running(self, instance: Instance) -> Machine:
         """The machine, which runs. Errors: `TransportError`."""
         machine = self._machine(instance.labels)
-        state = machine.state(self._libvirtd)
+        state = machine.state(self._libvirtd(machine))
         if state == "suspended":
             raise TransportError(f"machine '{instance.machine}' is suspended", hint="run: env resume")
         if state != "running":
@@ -167,12 +171,12 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
     def _freeze(self, instance: Instance, verb: str, wanted: str) -> None:
         machine = self._machine(instance.labels)
         with directories.held(machine.directory):
-            state = machine.state(self._libvirtd)
+            state = machine.state(self._libvirtd(machine))
             if state not in ("running", "suspended"):
                 raise TransportError(f"machine '{instance.machine}' is not running", hint="run: env up")
             with connection.telling(f"cannot {verb} machine '{instance.machine}'"):
                 if state == wanted:
-                    getattr(machine.domain(self._libvirtd), verb)()
+                    getattr(machine.domain(self._libvirtd(machine)), verb)()
 
     def _present(self, labels: Mapping[str, str]) -> Instance:
         for instance in self.observe(labels["envup.environment"]):

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import libvirt
 
+from envup.namespaces import directories
 from envup.namespaces.directories import Directories
 from envup.provider import Instance
 from envup.value import replace
@@ -34,11 +36,18 @@ def look(directory: str, facts: Mapping[str, Any], _run: Mapping[str, Any] | Non
     return Instance(facts["id"], "stopped" if started else "created", facts["labels"])
 
 
-def observe(libvirtd: Any, machines: Directories, environment: str | None) -> list[Instance]:
+def uri(directory: Path) -> str:
+    """Where the machine in a directory is, or would be."""
+    return (directories.read(f"{directory}/{directories.MACHINE}") or {}).get("uri") or connection.default()
+
+
+def observe(connections: connection.Connections, machines: Directories, environment: str | None) -> list[Instance]:
     """Every machine of one environment, or of all. Errors: `EnvupError`."""
-    with connection.telling("libvirt does not list its domains"):
-        seen = filter(None, (_seen(domain, machines) for domain in libvirtd.listAllDomains()))
-        found = {domains.name(labels): (labels, state) for labels, state in seen}
+    found: dict[str, tuple[Mapping[str, str], str]] = {}
+    for where in {uri(directory) for directory in machines.all(environment)} or {connection.default()}:
+        with connection.telling(f"libvirt at {where} does not list its domains"):
+            seen = filter(None, (_seen(domain, machines) for domain in connections.at(where).listAllDomains()))
+            found |= {domains.name(labels): (labels, state) for labels, state in seen}
     kept = [
         _as_found(instance, found.pop(domains.name(instance.labels), None))
         for instance in machines.observe(environment)

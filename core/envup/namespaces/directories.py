@@ -45,6 +45,10 @@ class Directories:
         """Where the machine with these labels lives."""
         return self.root / f"{labels['envup.environment']}.{labels['envup.machine']}"
 
+    def all(self, environment: str | None) -> list[Path]:
+        """Those of the machines of one environment, or of all, remains too."""
+        return [self.root / name for name in _names(self._root) if _is_of(name, environment)]
+
     def observe(self, environment: str | None) -> list[Instance]:
         """Every machine of one environment, or of all. Errors: `EnvupError`."""
         try:
