@@ -43,7 +43,7 @@ def uri(directory: Path) -> str:
 
 def observe(connections: connection.Connections, machines: Directories, environment: str | None) -> list[Instance]:
     """Every machine of one environment, or of all. Errors: `EnvupError`."""
-    found: dict[str, tuple[Mapping[str, str], str]] = {}
+    found: dict[str, tuple[dict[str, str], str]] = {}
     for where in {uri(directory) for directory in machines.all(environment)} or {connection.default()}:
         with connection.telling(f"libvirt at {where} does not list its domains"):
             seen = filter(None, (_seen(domain, machines) for domain in connections.at(where).listAllDomains()))
