@@ -24,7 +24,7 @@ from envup.output import masked_output
 from envup.plan import Action
 from envup.plugins import Host
 from envup.probe import wait_until_ready
-from envup.provider import Instance, OwnImages, Provider, Resize, Suspend
+from envup.provider import Instance, OwnImages, Provider, Resize, Snapshots, Suspend
 from envup.provisioner import StepContext, StepFailed
 from envup.state.identity import Identity
 from envup.state.records import MachineRecord, State, StepRecord
@@ -35,6 +35,9 @@ FORMAT = "1"
 VARIABLES = "envup.variables"
 """The label with the variables of the machine's image. It stays with the machine whatever becomes of the image, which
 may be removed from the store or stand there under the digest of another with other variables."""
+
+_BEFORE = ""
+"""Under which the record of a machine is kept while a snapshot is restored; no snapshot is named so."""
 
 
 class Actions:
@@ -73,6 +76,9 @@ class Actions:
             "stop": self._stop,
             "suspend": self._suspend,
             "resume": self._resume,
+            "snapshot": self._snapshot,
+            "restore": self._restore,
+            "delete": self._delete,
             "update": self._update,
             "destroy": self._destroy,
             "forget": self._forget,
@@ -144,6 +150,36 @@ class Actions:
         provider = self._providers(action.provider)
         if not isinstance(provider, Suspend):
             raise EnvupError(f"provider {provider.name} cannot suspend and resume machines")
+        return provider
+
+    def _snapshot(self, action: Action) -> None:
+        self._keeper(action).take_snapshot(self._instances[action.machine], action.detail)
+        self._state.keep_with_snapshot(self._identity.id, action.machine, action.detail)
+
+    def _restore(self, action: Action) -> None:
+        """The record goes first: after a crash between the two, steps run once more rather than never."""
+        provider, instance = self._keeper(action), self._instances[action.machine]
+        memory = any(kept.memory for kept in provider.snapshots(instance) if kept.name == action.detail)
+        self._state.keep_with_snapshot(self._identity.id, action.machine, _BEFORE)
+        self._state.go_back_to_snapshot(self._identity.id, action.machine, action.detail, spec=memory)
+        try:
+            restored = provider.restore_snapshot(instance, action.detail)
+        except EnvupError:
+            self._state.go_back_to_snapshot(self._identity.id, action.machine, _BEFORE, spec=True)
+            raise
+        finally:
+            self._state.forget_snapshot(self._identity.id, action.machine, _BEFORE)
+        with self._lock:
+            self._instances[action.machine] = restored
+
+    def _delete(self, action: Action) -> None:
+        self._keeper(action).delete_snapshot(self._instances[action.machine], action.detail)
+        self._state.forget_snapshot(self._identity.id, action.machine, action.detail)
+
+    def _keeper(self, action: Action) -> Snapshots:
+        provider = self._providers(action.provider)
+        if not isinstance(provider, Snapshots):
+            raise EnvupError(f"provider {provider.name} cannot take snapshots of machines")
         return provider
 
     def _update(self, action: Action) -> None:

@@ -44,10 +44,11 @@ class Report:
 
 def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emit) -> Report:
     """Carry `plan` out with `perform`. Call from the main thread with the environment's lock held. What fails stops
-    what waits for it and nothing else; an interrupt ends the programs that run and starts nothing more. Errors that
-    are no `EnvupError` are raised when the actions that run have ended."""
+    what waits for it and nothing else; an interrupt ends the programs that run and starts nothing more but what is
+    `last`. Errors that are no `EnvupError` are raised when the actions that run have ended."""
     report = Report()
-    waiting = {action.id: action for action in plan.actions}
+    waiting = {action.id: action for action in plan.actions if not action.last}
+    final = [action for action in plan.actions if action.last]
     blockers = {action.id: set(action.after) & waiting.keys() for action in plan.actions}
 
     turns = threading.Semaphore(_WORKERS)
@@ -61,9 +62,11 @@ def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emi
 
     with _woken_by_signals() as bell, _all_ended() as running:
         while True:
-            for name in [name for name in waiting if not blockers[name] and not children.cancelled()]:
-                action = waiting.pop(name)
-                running[Task(partial(one, action), at_end=bell.ring)] = action
+            ready = [name for name in waiting if not blockers[name] and not children.cancelled()]
+            begun = [waiting.pop(name) for name in ready]
+            if not (begun or running):
+                begun, final = final, []
+            running.update({Task(partial(one, action), at_end=bell.ring): action for action in begun})
             if not running:
                 break
             bell.wait()
@@ -124,7 +127,7 @@ def _succeeded(action: Action, error: BaseException | None, report: Report) -> b
 
 @contextlib.contextmanager
 def _journalled(action: Action, environment: str, state: State, emit: Emit) -> Iterator[None]:
-    if children.cancelled():
+    if children.cancelled() and not action.last:
         raise InterruptedByUser("interrupted")
     begun = time.monotonic()
     entry = 0

@@ -3,7 +3,7 @@ apply."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from envup import content, planner
 from envup.errors import RefusedError, UsageError
 from envup.plan import Plan
 from envup.planner import Knowledge, Wish
+from envup.provider import Resize, Snapshots, Suspend
 from envup.value import replace
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from envup.observe import Observed
     from envup.project import Project
     from envup.state.records import Records
+
+_ABILITIES: Mapping[str, tuple[type, str]] = {
+    "resize": (Resize, "change limits of machines that run"),
+    "snapshots": (Snapshots, "take snapshots of machines"),
+    "suspend": (Suspend, "suspend machines"),
+}
+"""Ability to its class, and what a provider without it cannot do."""
 
 
 class Engine:
@@ -60,6 +68,34 @@ class Engine:
     def plan_down(self, machines: Sequence[str], verb: str) -> Plan:
         """What `stop`, `suspend`, `resume` or `destroy` (`verb`) does to the machines that there are; the Envfile
         may be broken or gone. Errors: `RefusedError` where a provider cannot suspend."""
+        environment, known = self._there(machines)
+        name = environment.name if environment else self.project.directory.name
+        if verb == "resume":
+            return planner.plan_resume(environment, name, known, machines)
+        plan = planner.plan_down(environment, name, known, machines, verb)
+        if verb == "suspend":
+            self._require("suspend", {action.machine: action.provider for action in plan.actions})
+        if verb == "destroy" and not plan.changes:
+            self._settle_what_is_gone(known, everything=not machines)
+        return plan
+
+    def plan_snapshots(self, machines: Sequence[str], verb: str, name: str) -> Plan:
+        """What `snapshot`, `restore` or `delete` (`verb`) of the snapshot `name` does to the machines that there are.
+        Errors: `RefusedError` where a provider has no snapshots, `UsageError` for a name that is taken or unknown."""
+        from envup import snapshots
+
+        environment, known = self._there(machines)
+        title = environment.name if environment else self.project.directory.name
+        chosen = {
+            machine: seen for machine, seen in known.observed.machines.items() if not machines or machine in machines
+        }
+        self._require("snapshots", {machine: seen.provider for machine, seen in chosen.items()})
+        kept = snapshots.ask(self.project.provider, chosen)
+        snapshots.require(kept, verb, name)
+        return snapshots.plan(environment, title, known, chosen, kept, verb, name)
+
+    def _there(self, machines: Sequence[str]) -> tuple[Environment | None, Knowledge]:
+        """The Envfile, None where it is broken or gone, and what there is. Errors: `UsageError`."""
         try:
             environment = self.project.environment() if self.project.file else None
         except UsageError:
@@ -67,25 +103,17 @@ class Engine:
         known = self._knowledge(environment, self._records(), machines, files=False)
         declared = [spec.name for spec in environment.machines] if environment else []
         self._require_known(machines, [*declared, *known.observed.machines])
-        name = environment.name if environment else self.project.directory.name
         self._environment = environment
-        if verb == "resume":
-            return planner.plan_resume(environment, name, known, machines)
-        plan = planner.plan_down(environment, name, known, machines, verb)
-        if verb == "suspend":
-            self._require_suspend(plan)
-        if verb == "destroy" and not plan.changes:
-            self._settle_what_is_gone(known, everything=not machines)
-        return plan
+        return environment, known
 
-    def _require_suspend(self, plan: Plan) -> None:
-        from envup.provider import Suspend
-
-        for action in plan.actions:
-            if not self._can(action.provider, "suspend"):
-                able = [one.name for one in self.project.usable_providers() if isinstance(one, Suspend)]
+    def _require(self, ability: str, providers: Mapping[str, str]) -> None:
+        """Refuse what the provider of one of the machines cannot do, naming those that can."""
+        kind, words = _ABILITIES[ability]
+        for machine, provider in providers.items():
+            if not self._can(provider, ability):
+                able = [one.name for one in self.project.usable_providers() if isinstance(one, kind)]
                 raise RefusedError(
-                    f"machine '{action.machine}': provider {action.provider} cannot suspend machines",
+                    f"machine '{machine}': provider {provider} cannot {words}",
                     hint=f"these providers can: {', '.join(able)}"
                     if able
                     else "no other provider that is usable here can",
@@ -197,9 +225,7 @@ class Engine:
         return touches(top)
 
     def _can(self, provider: str, ability: str) -> bool:
-        from envup.provider import Resize, Suspend
-
-        return isinstance(self.project.provider(provider), {"resize": Resize, "suspend": Suspend}[ability])
+        return isinstance(self.project.provider(provider), _ABILITIES[ability][0])
 
     def _preflight(self, plan: Plan, environment: Environment) -> None:
         """Refuse now what would fail later for a reason that is already known."""

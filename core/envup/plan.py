@@ -8,7 +8,22 @@ from typing import Any
 
 from envup.value import Value
 
-VERBS = ("image", "destroy", "create", "stop", "start", "suspend", "resume", "update", "provision", "ready", "forget")
+VERBS = (
+    "image",
+    "destroy",
+    "create",
+    "stop",
+    "suspend",
+    "snapshot",
+    "restore",
+    "delete",
+    "start",
+    "resume",
+    "update",
+    "provision",
+    "ready",
+    "forget",
+)
 """What an action can do, in the order in which one machine passes through them."""
 
 
@@ -16,7 +31,8 @@ class Action(Value):
     """One node. `id` is `MACHINE/VERB`, with `:N` behind it for the N-th step; `cause` says why in words; `touches` is
     `live`, `restart`, `recreate`, `provision` or empty where nothing existing is touched; `after` are ids that must
     have succeeded; `provider` carries it out; `step` indexes `MachineSpec.steps`; `reset` forgets the record of this
-    step and those behind it first; `again` says that every `up` does it, whatever there is."""
+    step and those behind it first; `again` says that every `up` does it, whatever there is; `last` is done when all
+    others are, whatever became of them."""
 
     id: str
     machine: str
@@ -29,6 +45,7 @@ class Action(Value):
     step: int = -1
     reset: bool = False
     again: bool = False
+    last: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The documented fields, for `env plan --json`."""

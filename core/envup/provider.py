@@ -44,6 +44,8 @@ __all__ = [
     "ProviderContext",
     "Resize",
     "Resources",
+    "Snapshot",
+    "Snapshots",
     "Suspend",
 ]
 
@@ -212,6 +214,42 @@ class Suspend(ABC):
     @abstractmethod
     def resume(self, instance: Instance) -> None:
         """`suspended` to `running`; does nothing when running."""
+
+
+class Snapshot(Value):
+    """A named state of an instance. `created` is in seconds since the epoch. `memory`: what the machine had in memory
+    is part of it; else it is the files alone."""
+
+    name: str
+    created: float
+    memory: bool = False
+
+
+class Snapshots(ABC):
+    """Ability: named states of one instance, several of them, to go back to in any order. Mounts are no part of them.
+    `destroy` removes them with the instance. A name has letters, digits, dots, dashes and underscores, 63 at most, a
+    letter or digit first. All is legal in every state but `broken`."""
+
+    @abstractmethod
+    def snapshots(self, instance: Instance) -> Sequence[Snapshot]:
+        """Those that can be restored, as the backend has them, the oldest first. Changes nothing."""
+
+    @abstractmethod
+    def take_snapshot(self, instance: Instance, name: str) -> Snapshot:
+        """Keep the state of this moment: files as the machine itself sees them, written or not, and memory where the
+        provider can and the machine is `running` or `suspended`. It goes on as if nothing had been. A name that is
+        taken is an error; after an error or a crash there is none of that name."""
+
+    @abstractmethod
+    def restore_snapshot(self, instance: Instance, name: str) -> Instance:
+        """Go back to it, losing what is now; other snapshots stay, later ones too. With memory the machine is `running`
+        afterwards, its clock right and reachable by `command`; without, it is `stopped`, or `created` when it had never
+        been started. Programs that a command was running then have lost it, and are ended. A name that is unknown, and
+        a state that does not fit the machine or the backend as they are now, are errors that change nothing."""
+
+    @abstractmethod
+    def delete_snapshot(self, instance: Instance, name: str) -> None:
+        """Remove it; succeeds when it is gone. The machine goes on."""
 
 
 class Console(ABC):

@@ -30,6 +30,7 @@ VERBS = frozenset(
         "resume",
         "schema",
         "shell",
+        "snapshot",
         "status",
         "stop",
         "suspend",

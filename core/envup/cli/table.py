@@ -18,6 +18,7 @@ VERBS = {
     "stop": "stop machines gracefully",
     "suspend": "freeze machines, which keep their memory",
     "resume": "go on with suspended machines",
+    "snapshot": "keep states of machines under a name, and go back to them",
     "restart": "stop machines and bring them up again",
     "destroy": "remove machines and all that was made for them",
     "images": "list, build or remove images",

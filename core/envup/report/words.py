@@ -13,11 +13,16 @@ _WORDS = {
     "start": ("starting", "started"),
     "suspend": ("suspending", "suspended"),
     "resume": ("resuming", "resumed"),
+    "snapshot": ("taking snapshot", "taken snapshot"),
+    "restore": ("restoring snapshot", "restored snapshot"),
+    "delete": ("deleting snapshot", "deleted snapshot"),
     "update": ("changing", "changed"),
     "provision": ("provisioning", "provisioned"),
     "ready": ("waiting until ready", "ready"),
     "forget": ("forgetting", "forgotten"),
 }
+
+_WITH_DETAIL = ("provision", "snapshot", "restore", "delete")
 
 
 class Names:
@@ -46,7 +51,7 @@ class Names:
         verb = verb_of(action)
         word = _WORDS.get(verb, (verb, verb))[form]
         detail = self._details.get(action) or _step_number(action)
-        return f"{word} {detail}" if detail and verb == "provision" else word
+        return f"{word} {detail}" if detail and verb in _WITH_DETAIL else word
 
 
 def verb_of(action: str) -> str:

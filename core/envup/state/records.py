@@ -19,7 +19,7 @@ from typing import Any
 from envup.errors import EnvupError
 from envup.value import Value
 
-_FORMAT = 1
+_FORMAT = 2
 
 JOURNAL_KEPT = 1000
 """Ended journal entries that are kept of one environment."""
@@ -34,6 +34,15 @@ CREATE TABLE journal (id INTEGER PRIMARY KEY, environment TEXT, machine TEXT, ac
     ended REAL, outcome TEXT);
 CREATE INDEX journal_open ON journal (environment) WHERE ended IS NULL;
 """
+_SNAPSHOTS = """
+CREATE TABLE snapshot (environment TEXT, machine TEXT, name TEXT, instance TEXT, spec TEXT,
+    PRIMARY KEY (environment, machine, name)) WITHOUT ROWID;
+CREATE TABLE snapshot_step (environment TEXT, machine TEXT, snapshot TEXT, instance TEXT, position INTEGER, name TEXT,
+    definition TEXT, content TEXT, files TEXT, finished REAL,
+    PRIMARY KEY (environment, machine, snapshot, position)) WITHOUT ROWID;
+"""
+_NEW = {0: _TABLES + _SNAPSHOTS, 1: _SNAPSHOTS}
+"""What a file of an earlier format lacks."""
 
 
 class MachineRecord(Value):
@@ -129,7 +138,8 @@ class State:
     def _unready(self, environment: str) -> frozenset[str]:
         last = self._all(
             "SELECT machine, action, outcome, max(id) FROM journal WHERE environment = ?"
-            " AND (action IN ('create', 'start', 'resume', 'ready') OR action LIKE 'provision:%') GROUP BY machine",
+            " AND (action IN ('create', 'start', 'resume', 'restore', 'ready') OR action LIKE 'provision:%')"
+            " GROUP BY machine",
             environment,
         )
         return frozenset(machine for machine, action, outcome, _ in last if (action, outcome) != ("ready", "done"))
@@ -137,10 +147,11 @@ class State:
     def _failed(self, environment: str) -> Mapping[str, str]:
         last = self._all(
             "SELECT machine, action, outcome, max(id) FROM journal WHERE environment = ?"
-            " AND (action = 'create' OR action LIKE 'provision:%') GROUP BY machine",
+            " AND (action IN ('create', 'restore') OR action LIKE 'provision:%') GROUP BY machine",
             environment,
         )
-        return {machine: action for machine, action, outcome, _ in last if action != "create" and outcome != "done"}
+        anew = ("create", "restore")
+        return {machine: action for machine, action, outcome, _ in last if action not in anew and outcome != "done"}
 
     def remember_environment(self, environment: str, name: str, directory: Path, file: Path | None) -> None:
         """Note where an environment lives; a second call moves it."""
@@ -166,7 +177,7 @@ class State:
             self._database.execute("DELETE FROM environment WHERE id = ?", (environment,))
 
     def _drop(self, environment: str) -> None:
-        for table in ("machine", "step", "journal"):
+        for table in ("machine", "step", "journal", "snapshot", "snapshot_step"):
             self._database.execute(f"DELETE FROM {table} WHERE environment = ?", (environment,))
 
     def environments(self) -> Sequence[tuple[str, str, str, str]]:
@@ -193,15 +204,61 @@ class State:
             record.instance,
             json.dumps(record.spec),
         )
-        self._do(
-            "DELETE FROM step WHERE environment = ? AND machine = ? AND instance != ?",
-            environment,
-            name,
-            record.instance,
+        for table in ("step", "snapshot", "snapshot_step"):
+            query = f"DELETE FROM {table} WHERE environment = ? AND machine = ? AND instance != ?"
+            self._do(query, environment, name, record.instance)
+
+    def keep_with_snapshot(self, environment: str, machine: str, snapshot: str) -> None:
+        """Note with a snapshot what is recorded of its machine now."""
+        where = "WHERE environment = ? AND machine = ?"
+        with self._writing():
+            self._drop_snapshot(environment, machine, snapshot)
+            self._database.execute(
+                "INSERT INTO snapshot SELECT environment, name, ?, instance, spec FROM machine"
+                " WHERE environment = ? AND name = ?",
+                (snapshot, environment, machine),
+            )
+            self._database.execute(
+                "INSERT INTO snapshot_step SELECT environment, machine, ?, instance, position, name, definition,"
+                f" content, files, finished FROM step {where}",
+                (snapshot, environment, machine),
+            )
+
+    def go_back_to_snapshot(self, environment: str, machine: str, snapshot: str, *, spec: bool) -> None:
+        """Record of a machine which steps had run when a snapshot was taken, and with `spec` what it was; no step where
+        that was not noted."""
+        known = "environment = ? AND machine = ?"
+        of_instance = (
+            f"SELECT spec FROM snapshot AS kept WHERE {known} AND name = ? AND kept.instance = machine.instance"
         )
+        key = (environment, machine, snapshot)
+        with self._writing():
+            self._database.execute(f"DELETE FROM step WHERE {known}", key[:2])
+            self._database.execute(
+                "INSERT INTO step SELECT environment, machine, instance, position, name, definition, content, files,"
+                f" finished FROM snapshot_step WHERE {known} AND snapshot = ?",
+                key,
+            )
+            if spec:
+                self._database.execute(
+                    f"UPDATE machine SET spec = coalesce(({of_instance}), spec) WHERE environment = ? AND name = ?",
+                    (*key, *key[:2]),
+                )
+
+    def forget_snapshot(self, environment: str, machine: str, snapshot: str) -> None:
+        """Drop what was noted with a snapshot."""
+        with self._writing():
+            self._drop_snapshot(environment, machine, snapshot)
+
+    def _drop_snapshot(self, environment: str, machine: str, snapshot: str) -> None:
+        for table, name in (("snapshot", "name"), ("snapshot_step", "snapshot")):
+            query = f"DELETE FROM {table} WHERE environment = ? AND machine = ? AND {name} = ?"
+            self._database.execute(query, (environment, machine, snapshot))
 
     def forget_machine(self, environment: str, name: str) -> None:
-        """Drop a machine and its steps."""
+        """Drop a machine, its steps and what was noted with its snapshots."""
+        for table in ("snapshot", "snapshot_step"):
+            self._do(f"DELETE FROM {table} WHERE environment = ? AND machine = ?", environment, name)
         self._do("DELETE FROM machine WHERE environment = ? AND name = ?", environment, name)
         self._do("DELETE FROM step WHERE environment = ? AND machine = ?", environment, name)
 
@@ -306,8 +363,8 @@ def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
     try:
         (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            _create(database)
+        if version in _NEW:
+            _bring_up(database)
         elif version != _FORMAT:
             raise EnvupError(
                 f"{path} has format {version}; this envup reads {_FORMAT}",
@@ -320,12 +377,11 @@ def _open(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _create(database: sqlite3.Connection) -> None:
+def _bring_up(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("BEGIN IMMEDIATE")
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        for statement in filter(str.strip, _TABLES.split(";")):
-            database.execute(statement)
-        database.execute(f"PRAGMA user_version = {_FORMAT}")
+    for statement in filter(str.strip, _NEW.get(version, "").split(";")):
+        database.execute(statement)
+    database.execute(f"PRAGMA user_version = {_FORMAT}")
     database.commit()
