@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     Mounts = Sequence[tuple[str, bool]]
 
 TAG = "envup-mounts"
-_PLACE = "/run/envup/mounts"
-"""Where the device is mounted for the moment in which its parts are taken from it."""
+PLACE = "/run/envup/kit/facts/mounts"
+"""Where the device is mounted as a whole, for root alone to see. It stays: the kernel takes a second mount of it for
+one of any of its parts, as each part is a file system with the same connection (virtio_fs_test_super in fs/fuse)."""
 _PATIENCE = 30.0
 """Seconds in which the kernel finds a device that was added."""
 _NETLINK_KOBJECT_UEVENT = 15
@@ -38,17 +39,18 @@ def attach(mounts: Mounts) -> None:
     """Mount each (target, read only); the device is there already. Errors: `MountError`, `OSError`."""
     if not mounts:
         return
-    os.makedirs(_PLACE, mode=0o700, exist_ok=True)
-    syscalls.mount(TAG, _PLACE, "virtiofs", syscalls.MS_NODEV)
-    try:
-        for number, (target, read_only) in enumerate(mounts):
-            source = f"{_PLACE}/{number}"
-            tree = syscalls.clone_tree(source)
-            attributes = syscalls.MOUNT_ATTR_NODEV | (syscalls.MOUNT_ATTR_RDONLY if read_only else 0)
-            syscalls.restrict_tree(tree, attributes)
-            declared.attach(tree, target, is_directory=os.path.isdir(source))
-    finally:
-        syscalls.unmount(_PLACE)
+    os.makedirs(PLACE, exist_ok=True)
+    syscalls.mount(TAG, PLACE, "virtiofs", syscalls.MS_NODEV)
+    _attach_parts(mounts)
+
+
+def _attach_parts(mounts: Mounts) -> None:
+    for number, (target, read_only) in enumerate(mounts):
+        source = f"{PLACE}/{number}"
+        tree = syscalls.clone_tree(source)
+        attributes = syscalls.MOUNT_ATTR_NODEV | (syscalls.MOUNT_ATTR_RDONLY if read_only else 0)
+        syscalls.restrict_tree(tree, attributes)
+        declared.attach(tree, target, is_directory=os.path.isdir(source))
 
 
 def attach_added(mounts: Mounts) -> None:
@@ -61,7 +63,7 @@ def attach_added(mounts: Mounts) -> None:
                 attach(mounts)
                 return
             except OSError as error:
-                if error.errno != errno.EINVAL or error.filename != _PLACE:  # virtiofs: no device of that tag
+                if error.errno != errno.EINVAL or error.filename != PLACE:  # virtiofs: no device of that tag
                     raise
             if not select.select([events], [], [], max(0.0, limit - time.monotonic()))[0]:
                 raise TimeoutError("the machine's kernel does not find the device of its mounts")
@@ -74,18 +76,19 @@ def detach(mounts: Mounts) -> list[str]:
     if users := sorted(_users()):
         return users
     try:
-        for point in reversed(_points("self")):
+        for point in reversed(_parts("self")):
             syscalls.unmount(point, lazily=False)
+        if not (users := sorted(_elsewhere())):
+            for point in reversed(_points("self")):
+                syscalls.unmount(point, lazily=False)
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise
-        users = sorted(_users()) or ["somebody who has gone meanwhile"]
-    else:
-        users = sorted(_elsewhere())
+        users = sorted(_users()) or ["a program that has ended meanwhile"]
     if users:
-        for point in reversed(_points("self")):
+        for point in reversed(_parts("self")):
             syscalls.unmount(point)
-        attach(mounts)
+        _attach_parts(mounts)
     return users
 
 
@@ -106,6 +109,11 @@ def serve(verb: str, mounts: Mounts) -> int:
 def _points(process: str) -> list[str]:
     """Where a process sees parts of the device mounted, in the order of their mounting."""
     return [point for _device, point in _mounted(process)]
+
+
+def _parts(process: str) -> list[str]:
+    """The same without the device as a whole."""
+    return [point for point in _points(process) if not f"{point}/".startswith(f"{PLACE}/")]
 
 
 def _mounted(process: str) -> Iterator[tuple[str, str]]:
@@ -152,7 +160,7 @@ def _elsewhere() -> Iterator[str]:
     """Every process that still sees them, in a mount namespace of its own."""
     for process in _processes():
         try:
-            if _points(process):
+            if _parts(process):
                 yield _called(process)
         except OSError:  # it has ended
             continue
