@@ -48,6 +48,26 @@ def make_keys(directory: Path) -> None:
 
 def make(place: Path, keys: Path, facts: Mapping[str, Any]) -> None:
     """Make the place of a machine that is about to start. Errors: `OSError`, `EnvupError`."""
+    _lay_out(place, keys)
+    _write_bytes(place / FACTS, _told(keys, json.dumps(facts)))
+
+
+def make_again(place: Path, keys: Path, size: int) -> None:
+    """The same for one that goes on from its memory, where it has its facts: those here are `size` empty bytes until
+    `tell_again`. Errors: `OSError`, `EnvupError`."""
+    _lay_out(place, keys)
+    _write_bytes(place / FACTS, bytes(size))
+
+
+def tell_again(place: Path, keys: Path, facts: str) -> None:
+    """Give a machine its own facts, which it reads when it restarts itself, on no disk afterwards. Errors:
+    `OSError`."""
+    with (place / FACTS).open("r+b") as file:
+        file.write(_told(keys, facts))
+    (place / FACTS).unlink()
+
+
+def _lay_out(place: Path, keys: Path) -> None:
     if place.exists():
         programs.remove(place)
     place.mkdir(mode=0o711, parents=True)
@@ -55,13 +75,16 @@ def make(place: Path, keys: Path, facts: Mapping[str, Any]) -> None:
     _write(place / link.CONFIG, link.config(proxy))
     _write(place / KEY, (keys / KEY).read_text())
     _write(place / "known_hosts", f"machine {(keys / HOST_KEY).with_suffix('.pub').read_text()}")
+
+
+def _told(keys: Path, facts: str) -> bytes:
     files = {
-        "machine.json": json.dumps(facts),
+        "machine.json": facts,
         "sshd_config": _SERVER,
         "host_key": (keys / HOST_KEY).read_text(),
         "authorized_keys": (keys / KEY).with_suffix(".pub").read_text(),
     }
-    _write_bytes(place / FACTS, _packed(files))
+    return _packed(files)
 
 
 def _packed(files: Mapping[str, str]) -> bytes:
