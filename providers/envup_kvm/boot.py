@@ -1,4 +1,4 @@
-"""The first program of a machine's own file system: makes it ready, leaves the agent behind, and becomes its init.
+"""Makes a machine ready, leaves the agent behind, and becomes its init; called by `first`.
 
 An image without an init gets none: this process then stays, and the kernel reaps what is left to it.
 """
@@ -15,7 +15,7 @@ import sys
 
 from envup.namespaces import declared, guestfiles, syscalls
 from envup.namespaces.signals import signal
-from envup_kvm import agent, mounting, power
+from envup_kvm import agent, mounting, power, server, upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ NOTIFY = "/run/envup/notify"
 """Where systemd says that it has booted, see sd_notify(3)."""
 
 
-def main(_arguments: list[str]) -> int:
-    """Never returns."""
-    with open(f"{agent.KIT}/facts/machine.json", encoding="utf-8") as file:
+def main(way_in: server.WayIn) -> NoReturn:
+    """Never returns. A failure ends the first process, and with it the kernel, which says so on the console."""
+    with open(f"{server.KIT}/facts/machine.json", encoding="utf-8") as file:
         facts = json.load(file)
     kind = _kind(facts["init"])
     _prepare(facts, own_devices=kind == "small")
     notify = _listener() if kind == "systemd" else None
     if os.fork() == 0:
         os.setsid()
-        agent.main({**facts, "kind": kind}, notify)
+        agent.main({**facts, "kind": kind}, notify, way_in)
     _become_init(kind)
 
 
@@ -57,10 +57,11 @@ def _prepare(facts: Mapping[str, Any], *, own_devices: bool) -> None:
     addresses = [(address, name) for address, name in facts["addresses"]]
     guestfiles.write(facts["hostname"], addresses, facts["resolver"], first=facts["first"])
     with open("/proc/sys/kernel/modprobe", "w", encoding="ascii") as file:
-        file.write(f"{agent.KIT}/modprobe")
+        file.write(f"{server.KIT}/modprobe")
     _show_modules()
     if own_devices:
         _make_devices()
+    upkeep.grow()
     _run(facts["network"])
     try:
         mounting.attach(facts["mounts"])
@@ -76,7 +77,7 @@ def _show_modules() -> None:
     place = f"/lib/modules/{release}"
     os.makedirs("/lib/modules", exist_ok=True)
     if not os.path.lexists(place):
-        os.symlink(f"{agent.KIT}/lib/modules/{release}", place)
+        os.symlink(f"{server.KIT}/lib/modules/{release}", place)
 
 
 def _make_devices() -> None:
@@ -92,7 +93,7 @@ def _make_devices() -> None:
 
 def _run(script: str) -> None:
     """Lines for BusyBox, which say on the console what fails."""
-    line = (f"{agent.KIT}/busybox", "sh", "-c", script)
+    line = (f"{server.KIT}/busybox", "sh", "-c", script)
     process = os.posix_spawn(line[0], line, {"PATH": "/nothing"})
     os.waitpid(process, 0)
 

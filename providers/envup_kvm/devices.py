@@ -6,8 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree as xml
 
 from envup_kvm import shares
-from envup_kvm.agent import PORT
 from envup_kvm.parts import Parts, add
+from envup_kvm.server import PORT
 
 
 def describe(parts: Parts) -> xml.Element:

@@ -47,6 +47,7 @@ def _add_kernel(element: xml.Element, parts: Parts) -> None:
     for tag, file in (("kernel", parts.kit.kernel), ("initrd", parts.kit.initrd)):
         add(element, tag, str(file))
     words = [f"console={_CONSOLES[platform.machine()]}", "net.ifnames=0", "quiet", "loglevel=4", "panic=-1"]
+    words.append("cryptomgr.notests")  # each cipher would be tried at each boot
     # What guards a processor against its own speculation guards a program that has none against nothing.
     words += [] if parts.accelerated else ["mitigations=off", "no_timer_check"]
     add(element, "cmdline", " ".join(words))

@@ -1,9 +1,9 @@
 #!/bin/busybox sh
-# The first program of a machine: finds its disks by their serial numbers, and leaves for the program `boot` of the kit.
+# The first program of a machine: finds its disks by their serial numbers, and leaves for the program `first`.
 export PATH=/bin
 /bin/busybox --install -s /bin
 fail() {
-    echo "envup: boot: $*" >/dev/console
+    echo "envup: boot: fatal: $*" >/dev/console
     sync
     poweroff -f
 }
@@ -37,5 +37,6 @@ for directory in dev proc sys; do
 done
 cp -r /programs /root/run/envup/programs
 envup=/run/envup
-exec switch_root -c /dev/console /root "$envup/kit/python" "$envup/programs/envup/namespaces/runner.py" \
-    "$envup/programs/envup_kvm" boot
+python=$(cat /root$envup/kit/python.line)
+exec switch_root -c /dev/console /root $python "$envup/programs/envup/namespaces/runner.py" \
+    "$envup/programs/envup_kvm" first

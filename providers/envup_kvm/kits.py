@@ -23,7 +23,19 @@ from envup.namespaces import programs
 from envup.value import Value
 from envup_kvm import initramfs, kit_tree, packages
 
-_INSIDE = ("__init__", "agent", "boot", "carrying", "children", "mounting", "power", "session", "wire")
+_INSIDE = (
+    "__init__",
+    "agent",
+    "boot",
+    "carrying",
+    "children",
+    "first",
+    "mounting",
+    "power",
+    "server",
+    "session",
+    "wire",
+)
 """Modules of this package that run in a machine."""
 _RECIPE = (initramfs.__file__, kit_tree.__file__, packages.__file__, str(Path(__file__).with_name("init.sh")))
 

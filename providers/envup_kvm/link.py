@@ -23,7 +23,17 @@ from envup.namespaces.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import NoReturn, Protocol
+
+    class Watch(Protocol):
+        """Looks for what says that a machine will not come up."""
+
+        def fileno(self) -> int:
+            """Can be read when there is something to look at."""
+
+        def failure(self) -> str | None:
+            """It, if it has been seen."""
+
 
 PORT, WAY, CONFIG, LOG, LOCK, UP = "port", "way", "ssh_config", "log", "lock", "up"
 _BANNER = 10
@@ -76,9 +86,9 @@ Host machine
 """
 
 
-def open_way(place: str, seconds: float | None) -> socket.socket:
+def open_way(place: str, seconds: float | None, watch: Watch | None = None) -> socket.socket:
     """A connection to the agent of a running machine, which may be booting. The shared connection is made where there
-    is none. Errors: `NoWay`."""
+    is none; that is given up when `watch` sees a failure. Errors: `NoWay`."""
     try:
         return _connect(place)
     except (ConnectionRefusedError, FileNotFoundError):
@@ -94,7 +104,7 @@ def open_way(place: str, seconds: float | None) -> socket.socket:
         try:
             return _connect(place)
         except (ConnectionRefusedError, FileNotFoundError):
-            _start(place, seconds)
+            _start(place, seconds, watch)
         return _connect(place)
     except OSError as error:
         raise NoWay("the agent", f"{place}: {error.strerror}") from None
@@ -115,13 +125,13 @@ def _connect(place: str) -> socket.socket:
     return connection
 
 
-def _start(place: str, seconds: float | None) -> None:
+def _start(place: str, seconds: float | None, watch: Watch | None) -> None:
     """Start the client, which goes to the background when the machine has let it in. Errors: `NoWay`."""
     if not os.path.exists(f"{place}/{PORT}"):
         raise NoWay("boot", "the machine is not running")
     was_up = os.path.exists(f"{place}/{UP}")
     for left in reversed(range(_TRIES if was_up else 1)):
-        code = _try(place, seconds, ("-o", f"ConnectTimeout={_BANNER}") if was_up else ())
+        code = _try(place, seconds, watch, ("-o", f"ConnectTimeout={_BANNER}") if was_up else ())
         if code == 0:
             os.close(os.open(f"{place}/{UP}", os.O_WRONLY | os.O_CREAT, 0o600))
             return
@@ -139,8 +149,8 @@ def _complain(code: int | None, said: bytes) -> NoReturn:
     raise NoWay(stage, "\n".join(lines[-5:]) or "the connection was closed")
 
 
-def _try(place: str, seconds: float | None, options: tuple[str, ...]) -> int | None:
-    """The client's exit code; None when it took too long."""
+def _try(place: str, seconds: float | None, watch: Watch | None, options: tuple[str, ...]) -> int | None:
+    """The client's exit code; None when it took too long. Errors: `NoWay` when `watch` sees a failure."""
     log = os.open(f"{place}/{LOG}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     nothing = os.open(os.devnull, os.O_RDWR)
     try:
@@ -150,7 +160,7 @@ def _try(place: str, seconds: float | None, options: tuple[str, ...]) -> int | N
     finally:
         os.close(log)
         os.close(nothing)
-    return _await(child, seconds)
+    return _await(child, seconds, watch)
 
 
 def _become_client(place: str, log: int, nothing: int, options: tuple[str, ...]) -> NoReturn:
@@ -171,18 +181,36 @@ def _become_client(place: str, log: int, nothing: int, options: tuple[str, ...])
         os._exit(255)
 
 
-def _await(child: int, seconds: float | None) -> int | None:
+def _await(child: int, seconds: float | None, watch: Watch | None) -> int | None:
     """Its exit code; None when the time is up, and it is killed."""
-    import select
-
     end = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(end, select.POLLIN)
     try:
-        late = not poll.poll(None if seconds is None else seconds * 1000)
-        if late:
-            os.kill(child, signal.SIGKILL)
-        status = os.waitpid(child, 0)[1]
+        await_ready(end, seconds, watch)
+    except BaseException as error:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        if isinstance(error, TimeoutError):
+            return None
+        raise
     finally:
         os.close(end)
-    return None if late else os.waitstatus_to_exitcode(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def await_ready(descriptor: int, seconds: float | None, watch: Watch | None) -> None:
+    """Until it can be read. Errors: `TimeoutError`; `NoWay` when `watch` sees a failure."""
+    import select
+    import time
+
+    limit = None if seconds is None else time.monotonic() + seconds
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    if watch is not None:
+        poll.register(watch.fileno(), select.POLLIN)
+    while descriptor not in (
+        ready := dict(poll.poll(None if limit is None else max(0.0, limit - time.monotonic()) * 1000))
+    ):
+        if not ready:
+            raise TimeoutError
+        if watch is not None and (failure := watch.failure()) is not None:
+            raise NoWay("boot", failure)

@@ -8,7 +8,7 @@ import socket
 import sys
 
 from envup.namespaces.signals import signal
-from envup_kvm import carrying, children, power, wire
+from envup_kvm import carrying, children, power, upkeep, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def serve(connection: socket.socket, facts: Mapping[str, Any]) -> NoReturn:
     """Serve one connection to its end."""
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _serve(connection, facts)
     except BaseException:
         sys.excepthook(*sys.exc_info())  # to the console
@@ -37,8 +37,15 @@ def _serve(connection: socket.socket, facts: Mapping[str, Any]) -> None:
             return
         pending = list(frames.feed(data))
     request = json.loads(pending.pop(0)[1])
+    if request["verb"] == "ready":
+        connection.sendall(wire.numbered(wire.ENDED, 0))
+        return
     if request["verb"] == "end":
         connection.sendall(wire.numbered(wire.ENDED, 0))
         power.off("small" if request["now"] else facts["kind"], request["grace"])
+        return
+    if request["verb"] in upkeep.VERBS:
+        answer = json.dumps(upkeep.answer(request)).encode()
+        connection.sendall(wire.frame(wire.OUTPUT, answer) + wire.numbered(wire.ENDED, 0))
         return
     carrying.Carrier(connection, frames, children.Program(request, facts)).run(pending)

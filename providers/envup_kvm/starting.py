@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from envup.errors import EnvupError
 from envup.provider import MachineSpec, options_of
-from envup_kvm import acceleration, connection, domains, extra_disks, facts, link, places, shares
+from envup_kvm import acceleration, connection, domains, extra_disks, facts, link, places, readiness, shares
 from envup_kvm.disks import Disks
 from envup_kvm.kits import Kit
 from envup_kvm.machines import BOOTED, CONSOLE, DISK, Machine
@@ -24,7 +23,8 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
     """Start a machine that does not run, and return when a program can run in it. Errors: `EnvupError`; it does not run
     then."""
     accelerated = acceleration.chosen(spec, machine.data, kit)
-    before = (machine.directory / CONSOLE).stat().st_size
+    log = machine.directory / CONSOLE
+    console = readiness.Console(log, log.stat().st_size)
     extra_disks.prepare(options_of(spec, "kvm"), machine.directory)
     with connection.telling(f"cannot start machine '{spec.name}'"):
         places.make(machine.place, machine.directory, facts.of(spec, first=not (machine.directory / BOOTED).exists()))
@@ -34,12 +34,13 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
             domain.create()
     try:
         seconds = options_of(spec, "kvm").get("boot_timeout", _TIMEOUTS[accelerated])
-        link.open_way(str(machine.place), seconds).close()
+        with console.followed():
+            readiness.await_machine(machine.place, seconds, console)
     except link.NoWay as error:
         machine.end(libvirtd)
         raise EnvupError(
             f"machine '{spec.name}' does not come up: {error.stage} fails",
-            details="\n".join([str(error), *_last_lines(machine.directory / CONSOLE, before)]),
+            details="\n".join([str(error), *console.last_lines(_LINES)]),
             hint="`env logs` shows all that its console said",
         ) from error
     except BaseException:
@@ -58,7 +59,8 @@ def is_up(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
         if state == "suspended" and (domain := machine.domain(libvirtd)) is not None:
             domain.resume()
     try:
-        link.open_way(str(machine.place), options_of(spec, "kvm").get("boot_timeout", _TIMEOUTS[False])).close()
+        seconds = options_of(spec, "kvm").get("boot_timeout", _TIMEOUTS[False])
+        readiness.await_machine(machine.place, seconds, None)
     except link.NoWay:
         return False
     return True
@@ -83,9 +85,3 @@ def parts(machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Ki
         options=options,
         disks=extra_disks.files(options, machine.directory),
     )
-
-
-def _last_lines(console: Path, start: int) -> list[str]:
-    with console.open("rb") as file:
-        file.seek(start)
-        return file.read().decode(errors="replace").replace("\r", "").splitlines()[-_LINES:]

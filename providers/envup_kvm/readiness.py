@@ -1,0 +1,76 @@
+"""Waiting until a machine that boots can run programs, or says on its console that it never will."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from envup_kvm import link, wire
+
+_FATAL = (b"Kernel panic - not syncing", b"envup: boot: fatal:")
+"""What a console says of a machine that will not come up; the first program of a machine that fails ends its kernel."""
+
+
+class Console:
+    """What a machine says from `start` on, in bytes; a `link.Watch`."""
+
+    def __init__(self, log: Path, start: int) -> None:
+        self._log, self._start = log, start
+        self._reader: subprocess.Popen[bytes] | None = None
+        self._unended = b""
+
+    @contextlib.contextmanager
+    def followed(self) -> Iterator[Console]:
+        """Failures are seen meanwhile. tail(1) waits with inotify."""
+        line = ("tail", "-c", f"+{self._start + 1}", "-F", "-q", str(self._log))
+        quiet = subprocess.DEVNULL
+        with subprocess.Popen(line, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as self._reader:
+            try:
+                yield self
+            finally:
+                self._reader.kill()
+
+    def fileno(self) -> int:
+        """See `link.Watch`."""
+        return self._output().fileno()
+
+    def failure(self) -> str | None:
+        """See `link.Watch`."""
+        *lines, self._unended = (self._unended + os.read(self.fileno(), 1 << 16)).split(b"\n")
+        for line in lines:
+            if any(mark in line for mark in _FATAL):
+                return line.decode(errors="replace").strip()
+        return None
+
+    def last_lines(self, count: int) -> list[str]:
+        """The newest."""
+        with self._log.open("rb") as file:
+            file.seek(self._start)
+            return file.read().decode(errors="replace").replace("\r", "").splitlines()[-count:]
+
+    def _output(self) -> IO[bytes]:
+        assert self._reader is not None and self._reader.stdout is not None
+        return self._reader.stdout
+
+
+def await_machine(place: Path, seconds: float, console: Console | None) -> None:
+    """Return when programs run in a machine that was started: its kernel, OpenSSH's server and the agent are up, and so
+    is an init that says so. Errors: `link.NoWay`."""
+    limit = time.monotonic() + seconds
+    with link.open_way(str(place), seconds, console) as way:
+        try:
+            way.sendall(wire.frame(wire.REQUEST, json.dumps({"verb": "ready"}).encode()))
+            link.await_ready(way.fileno(), max(0.0, limit - time.monotonic()), console)
+            answered = bool(way.recv(1))
+        except TimeoutError:
+            raise link.NoWay("the init of the image", "it did not say in time that it has booted") from None
+        except OSError as error:
+            raise link.NoWay("the agent", os.strerror(error.errno or 0)) from error
+    if not answered:
+        raise link.NoWay("the agent", "it was lost")
