@@ -9,6 +9,9 @@ from envup.provider import MachineSpec, options_of
 from envup_kvm import extra_disks, shares
 from envup_kvm.domains import LEAST_MEMORY
 
+_LEAST_DISK = 16 << 20
+"""Bytes that boots write."""
+
 
 def reasons(spec: MachineSpec) -> list[str]:
     """One sentence each, naming the key; empty when the machine can be made."""
@@ -31,8 +34,8 @@ def _limits(spec: MachineSpec) -> Iterator[str]:
         yield "resources.cpus: provider kvm gives whole processors; write a whole number"
     if resources.pids is not None:
         yield "resources.pids: provider kvm cannot limit the processes of a machine; use provider lxc or docker"
-    if resources.disk is not None:
-        yield "resources.disk: provider kvm cannot limit the disk of a machine yet; use provider chroot or lxc"
+    if resources.disk is not None and resources.disk < _LEAST_DISK:
+        yield f"resources.disk: a virtual machine needs {_LEAST_DISK >> 20}MiB"
 
 
 def _missing(spec: MachineSpec) -> Iterator[str]:

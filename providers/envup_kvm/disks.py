@@ -10,10 +10,13 @@ from pathlib import Path
 from envup.errors import EnvupError
 from envup.image import Image, unpack_image
 from envup.namespaces import programs
-from envup_kvm import filesystems
+from envup_kvm import extra_disks, filesystems
 
 SIZE = 32 << 30
-"""Bytes that a machine's disk can hold. What is not written takes no space."""
+"""Bytes that a machine may write where no limit is declared. What is not written takes no space."""
+_TABLES = 60
+"""One byte in so many of a file system that grows is for its tables of inodes: 256 for each 16 KiB."""
+_GRAIN = 1 << 20
 
 
 class Disks:
@@ -48,7 +51,7 @@ class Disks:
         programs.remove(tree, new, *self.directory.glob(f".{tree.name}.*"))
         try:
             unpack_image(image.archive, tree, argv_prefix=programs.as_owner())
-            filesystems.make(tree, new, journal=True, size=SIZE)
+            filesystems.make(tree, new, journal=True)
             new.chmod(0o644)
             new.rename(path)
         finally:
@@ -73,8 +76,23 @@ class Disks:
             yield
 
 
-def lay_over(base: Path, disk: Path) -> None:
-    """Make the disk of a machine. Errors: `EnvupError`."""
-    line = ("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base), str(disk))
-    programs.run(line, "cannot make the machine's disk")
+def lay_over(base: Path, disk: Path, size: int) -> None:
+    """Make the disk of a machine, of `size` bytes. Errors: `EnvupError`."""
+    line = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base), str(disk)]
+    programs.run([*line, str(size)], "cannot make the machine's disk")
     disk.chmod(0o600)
+
+
+def wanted(base: Path, space: int | None) -> int:
+    """Bytes of the disk of a machine that may write `space` bytes, beside what is on the base already. Errors:
+    `EnvupError`."""
+    space = SIZE if space is None else space
+    size = filesystems.used(base) + space + space // _TABLES
+    return max(-(-size // _GRAIN) * _GRAIN, base.stat().st_size)
+
+
+def grow(disk: Path, size: int) -> None:
+    """Let the disk of a machine that does not run have `size` bytes, unless it has as many. Errors: `EnvupError`."""
+    if extra_disks.virtual_size(disk) < size:
+        line = ("qemu-img", "resize", "-q", "-f", "qcow2", str(disk), str(size))
+        programs.run(line, "cannot grow the machine's disk")

@@ -41,7 +41,7 @@ def prepare(options: Mapping[str, Any], directory: Path) -> None:
     `EnvupError`, also for one that would have to shrink."""
     sizes = [-(-size(disk["size"]) // _SECTOR) * _SECTOR for disk in options.get("disks", ())]
     for (name, file), wanted in zip(files(options, directory), sizes, strict=True):
-        has = _size(file) if file.exists() else 0
+        has = virtual_size(file) if file.exists() else 0
         if not has:
             new = file.with_suffix(".new")
             line = ("qemu-img", "create", "-q", "-f", "qcow2", str(new), str(wanted))
@@ -64,7 +64,8 @@ def size(text: str) -> int:
     return int(float(number) * (_BINARY if binary else _UNITS)[letter])
 
 
-def _size(file: Path) -> int:
+def virtual_size(file: Path) -> int:
+    """Bytes that a disk has to a machine. Errors: `EnvupError`."""
     line = ("qemu-img", "info", "-f", "qcow2", "--output=json", str(file))
     try:
         done = subprocess.run(line, check=True, capture_output=True, text=True)

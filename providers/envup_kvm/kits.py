@@ -34,6 +34,7 @@ _INSIDE = (
     "power",
     "server",
     "session",
+    "upkeep",
     "wire",
 )
 """Modules of this package that run in a machine."""

@@ -19,7 +19,7 @@ def fill(machine: Machine, spec: MachineSpec, image: Image, base: Path) -> dict[
     for directory in (machine.directory.parent, machine.directory):
         directory.chmod(0o711)
     (machine.directory / CONSOLE).touch(mode=0o600)
-    disks.lay_over(base, machine.directory / DISK)
+    disks.lay_over(base, machine.directory / DISK, disks.wanted(base, spec.resources.disk))
     places.make_keys(machine.directory)
     return {"labels": dict(machine.labels), "image": image.digest, "uri": connection.of(spec)}
 

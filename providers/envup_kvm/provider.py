@@ -22,6 +22,9 @@ from envup.provider import (
     MachineSpec,
     Provider,
     ProviderContext,
+    Resize,
+    Snapshot,
+    Snapshots,
     Suspend,
 )
 from envup_kvm import commands, connection, seeing
@@ -31,8 +34,11 @@ if TYPE_CHECKING:
     from envup_kvm.disks import Disks
     from envup_kvm.kits import Kit
 
+_PATIENCE = 60.0
+"""Seconds in which a machine that goes on answers."""
 
-class KvmProvider(Provider, Suspend, Console, ImageForms):
+
+class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, ImageForms):
     """Virtual machines of libvirt's QEMU driver, on disks that are laid over images."""
 
     name: ClassVar[str] = "kvm"
@@ -125,13 +131,56 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
         failure = f"cannot fetch files from machine '{instance.machine}'"
         transport.run(line, failure, self.context.emit, instance.machine, stdout=archive)
 
+    def resize(self, instance: Instance, spec: MachineSpec) -> None:
+        """See `Resize`."""
+        from envup_kvm import resizing
+
+        machine = self._machine(instance.labels)
+        with directories.held(machine.directory):
+            base = self._disks().path(self._machines.facts(machine.directory)["image"])
+            resizing.resize(self._libvirtd(machine), machine, spec, base)
+
     def suspend(self, instance: Instance) -> None:
         """See `Suspend`."""
         self._freeze(instance, "suspend", "running")
 
     def resume(self, instance: Instance) -> None:
         """See `Suspend`."""
-        self._freeze(instance, "resume", "suspended")
+        from envup_kvm import asking
+
+        if self._freeze(instance, "resume", "suspended"):
+            asking.wake(self._machine(instance.labels).place, instance.machine, seconds=_PATIENCE)
+
+    def snapshots(self, instance: Instance) -> Sequence[Snapshot]:
+        """See `Snapshots`."""
+        from envup_kvm import snapshot_files
+
+        return [kept.snapshot for kept in snapshot_files.every(self._machine(instance.labels).directory)]
+
+    def take_snapshot(self, instance: Instance, name: str) -> Snapshot:
+        """See `Snapshots`."""
+        from envup_kvm import snapshots
+
+        machine = self._machine(instance.labels)
+        with directories.held(machine.directory):
+            return snapshots.take(self._libvirtd(machine), machine, name)
+
+    def restore_snapshot(self, instance: Instance, name: str) -> Instance:
+        """See `Snapshots`."""
+        from envup_kvm import snapshots
+
+        machine = self._machine(instance.labels)
+        with directories.held(machine.directory):
+            snapshots.restore(self._libvirtd(machine), machine, name)
+        return self._present(instance.labels)
+
+    def delete_snapshot(self, instance: Instance, name: str) -> None:
+        """See `Snapshots`."""
+        from envup_kvm import snapshots
+
+        machine = self._machine(instance.labels)
+        with directories.held(machine.directory):
+            snapshots.delete(self._libvirtd(machine), machine, name)
 
     def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
         """See `Console`."""
@@ -168,7 +217,8 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
             raise TransportError(f"machine '{instance.machine}' is not running", hint="run: env up")
         return machine
 
-    def _freeze(self, instance: Instance, verb: str, wanted: str) -> None:
+    def _freeze(self, instance: Instance, verb: str, wanted: str) -> bool:
+        """Whether it was in the state that the verb is for."""
         machine = self._machine(instance.labels)
         with directories.held(machine.directory):
             state = machine.state(self._libvirtd(machine))
@@ -177,6 +227,7 @@ class KvmProvider(Provider, Suspend, Console, ImageForms):
             with connection.telling(f"cannot {verb} machine '{instance.machine}'"):
                 if state == wanted:
                     getattr(machine.domain(self._libvirtd(machine)), verb)()
+        return bool(state == wanted)
 
     def _present(self, labels: Mapping[str, str]) -> Instance:
         for instance in self.observe(labels["envup.environment"]):

@@ -7,7 +7,19 @@ from typing import Any
 
 from envup.errors import EnvupError
 from envup.provider import MachineSpec, options_of
-from envup_kvm import acceleration, connection, domains, extra_disks, facts, link, places, readiness, shares
+from envup_kvm import (
+    acceleration,
+    connection,
+    disks,
+    domains,
+    extra_disks,
+    facts,
+    link,
+    places,
+    readiness,
+    shares,
+    started,
+)
 from envup_kvm.disks import Disks
 from envup_kvm.kits import Kit
 from envup_kvm.machines import BOOTED, CONSOLE, DISK, Machine
@@ -25,9 +37,11 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
     accelerated = acceleration.chosen(spec, machine.data, kit)
     log = machine.directory / CONSOLE
     console = readiness.Console(log, log.stat().st_size)
+    disks.grow(machine.directory / DISK, disks.wanted(Disks(machine.data).path(known["image"]), spec.resources.disk))
     extra_disks.prepare(options_of(spec, "kvm"), machine.directory)
     with connection.telling(f"cannot start machine '{spec.name}'"):
         places.make(machine.place, machine.directory, facts.of(spec, first=not (machine.directory / BOOTED).exists()))
+        started.note(machine, spec, (machine.place / places.FACTS).stat().st_size)
         domain = libvirtd.defineXML(domains.describe(spec, parts(machine, known, spec, kit, accelerated=accelerated)))
         (machine.directory / BOOTED).touch()
         with shares.offered(libvirtd, machine.place, spec):

@@ -1,0 +1,113 @@
+"""What the KVM provider keeps and changes of a machine's state: snapshots, its clock, the size of its disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from envup.errors import EnvupError
+from envup.provider import Instance, Resources
+from envup.testing.subject import ENVIRONMENT, Subject
+
+PROVIDER = "kvm"
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+MIB = 1 << 20
+DISK = 200 * MIB
+
+
+def virsh(*arguments: str) -> None:
+    subprocess.run(["virsh", "--quiet", "--connect", "qemu:///system", *arguments], check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def machine(subject: Subject) -> Iterator[Instance]:
+    """One that the cases share."""
+    with subject.running(subject.spec("state", resources=Resources(disk=DISK))) as instance:
+        yield instance
+
+
+def size(subject: Subject, machine: Instance) -> int:
+    return int(subject.shell(machine, "stat -f -c %b /")) * 4096
+
+
+def record(subject: Subject, name: str) -> Path:
+    return subject.base / f"data/machines/{ENVIRONMENT}.state/snapshots/{name}.json"
+
+
+def test_a_domain_that_was_killed_and_undefined_goes_on_from_its_memory(subject: Subject, machine: Instance) -> None:
+    subject.shell(machine, "echo before > /dev/shm/note; echo before > /srv/note")
+    taken = subject.provider.take_snapshot(machine, "kept")
+    assert taken.memory
+    subject.shell(machine, "echo after | tee /dev/shm/note /srv/note; sync")
+    virsh("destroy", f"envup-{ENVIRONMENT}-state")
+    virsh("undefine", f"envup-{ENVIRONMENT}-state")
+    assert [one.name for one in subject.provider.snapshots(machine)] == ["kept"]
+    subject.provider.restore_snapshot(machine, "kept")
+    assert subject.shell(machine, "cat /dev/shm/note /srv/note") == "before\nbefore"
+    log = subject.shell(machine, "grep -c . /proc/mounts; dmesg | grep -i 'ext4-fs error' || true")
+    assert "error" not in log.lower()
+
+
+def test_a_restored_machine_that_restarts_itself_comes_up_with_what_it_was_told(
+    subject: Subject, machine: Instance
+) -> None:
+    subject.provider.restore_snapshot(machine, "kept")
+    place = next(path for path in (subject.base / "runtime").iterdir() if (path / "port").exists())
+    assert not (place / "facts.tar").exists(), "what it was told lies on a disk"
+    boot = subject.shell(machine, "cat /proc/sys/kernel/random/boot_id")
+    subject.run(machine, "sh", "-c", "sync; echo b > /proc/sysrq-trigger")
+    deadline = time.monotonic() + 120
+    while True:
+        again = subject.run(machine, "cat", "/proc/sys/kernel/random/boot_id")
+        if again.returncode == 0 and again.stdout.decode().strip() != boot:
+            break
+        assert time.monotonic() < deadline
+    assert subject.shell(machine, "cat /srv/note; hostname") == "before\nstate"
+
+
+def test_a_snapshot_of_another_hypervisor_is_refused_and_changes_nothing(subject: Subject, machine: Instance) -> None:
+    path = record(subject, "kept")
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | {"hypervisor": "QEMU 1"}))
+    subject.shell(machine, "echo now > /dev/shm/note")
+    try:
+        with pytest.raises(EnvupError, match="cannot be restored"):
+            subject.provider.restore_snapshot(machine, "kept")
+    finally:
+        path.write_text(text)
+    assert subject.shell(machine, "cat /dev/shm/note") == "now"
+
+
+def test_the_clock_is_right_after_a_pause(subject: Subject, machine: Instance) -> None:
+    subject.provider.suspend(machine)
+    time.sleep(5)
+    subject.provider.resume(machine)
+    assert abs(float(subject.shell(machine, "date +%s.%N")) - time.time()) < 3
+
+
+def test_the_disk_grows_while_the_machine_runs_and_does_not_shrink(subject: Subject, machine: Instance) -> None:
+    assert DISK < size(subject, machine) < DISK + 300 * MIB
+    larger = subject.spec("state", resources=Resources(disk=1024 * MIB))
+    for _ in range(2):
+        subject.provider.resize(machine, larger)
+    assert size(subject, machine) > 1024 * MIB
+    with pytest.raises(EnvupError, match="cannot be resized"):
+        subject.provider.resize(machine, subject.spec("state", resources=Resources(disk=DISK)))
+    subject.provider.stop(machine, grace=2)
+    subject.provider.start(machine, subject.spec("state", resources=Resources(disk=2048 * MIB)))
+    assert size(subject, machine) > 2048 * MIB
+    assert subject.shell(machine, "cat /srv/note") == "before"
+
+
+def test_an_older_snapshot_of_a_smaller_disk_is_restored(subject: Subject, machine: Instance) -> None:
+    subject.provider.restore_snapshot(machine, "kept")
+    assert size(subject, machine) < DISK + 300 * MIB
+    assert subject.shell(machine, "cat /dev/shm/note; echo whole > /srv/new; sync; cat /srv/new") == "before\nwhole"
+    subject.provider.delete_snapshot(machine, "kept")
+    assert not record(subject, "kept").exists()
+    assert subject.shell(machine, "cat /srv/new") == "whole"
