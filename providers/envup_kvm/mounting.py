@@ -33,6 +33,8 @@ one of any of its parts, as each part is a file system with the same connection 
 _PATIENCE = 30.0
 """Seconds in which the kernel finds a device that was added."""
 _NETLINK_KOBJECT_UEVENT = 15
+_WITHIN = b"none"
+"""What the kernel calls the source of a mount that virtiofsd announces within another."""
 
 
 def attach(mounts: Mounts) -> None:
@@ -121,7 +123,7 @@ def _mounted(process: str) -> Iterator[tuple[str, str]]:
     with open(f"/proc/{process}/mountinfo", "rb") as file:
         for line in file:
             fields, _separator, source = (part.split() for part in line.partition(b" - "))
-            if source[:2] == [b"virtiofs", TAG.encode()]:
+            if source[0] == b"virtiofs" and source[1] in (TAG.encode(), _WITHIN):
                 point = fields[4].decode("unicode_escape").encode("latin-1")
                 yield fields[2].decode(), os.fsdecode(point)
 
@@ -157,10 +159,12 @@ def _device(link: str) -> str:
 
 
 def _elsewhere() -> Iterator[str]:
-    """Every process that still sees them, in a mount namespace of its own."""
+    """Every process that still sees them, in a mount namespace of its own. What one with another root sees of this
+    namespace is called otherwise there."""
+    own = os.stat("/proc/self/ns/mnt").st_ino
     for process in _processes():
         try:
-            if _parts(process):
+            if os.stat(f"/proc/{process}/ns/mnt").st_ino != own and _parts(process):
                 yield _called(process)
         except OSError:  # it has ended
             continue
