@@ -61,7 +61,7 @@ def _prepare(facts: Mapping[str, Any], *, own_devices: bool) -> None:
     _show_modules()
     if own_devices:
         _make_devices()
-    upkeep.grow()
+    _fill_disk()
     _run(facts["network"])
     try:
         mounting.attach(facts["mounts"])
@@ -74,6 +74,15 @@ def _prepare(facts: Mapping[str, Any], *, own_devices: bool) -> None:
 def _show_modules() -> None:
     """Where the image looks for the modules of the kernel."""
     release = os.uname().release
+def _fill_disk() -> None:
+    """The kernel grows no file system that it has found errors in; such a machine comes up as it is, and says so."""
+    try:
+        upkeep.grow()
+    except OSError as error:
+        sys.stdout.write(f"envup: the root file system cannot grow: {error.strerror}\n")
+        sys.stdout.flush()
+
+
     place = f"/lib/modules/{release}"
     os.makedirs("/lib/modules", exist_ok=True)
     if not os.path.lexists(place):
