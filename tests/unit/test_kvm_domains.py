@@ -87,7 +87,7 @@ def test_a_machine_has_what_its_limits_say() -> None:
         ({"hostname": "h" * 65}, "hostname"),
         ({"environment": {"ZERO": "\0"}}, "environment.ZERO"),
         ({"resources": Resources(pids=5)}, "resources.pids"),
-        ({"resources": Resources(disk=1 << 30)}, "resources.disk"),
+        ({"resources": Resources(disk=MIB)}, "resources.disk"),
         ({"resources": Resources(cpus=0.5)}, "resources.cpus"),
         ({"resources": Resources(memory=8 * MIB)}, "resources.memory"),
     ],
