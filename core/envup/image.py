@@ -66,3 +66,19 @@ def unpack_image(archive: Path, target: Path, *, argv_prefix: tuple[str, ...] = 
     from envup.images.archive import unpack
 
     unpack(archive, target, argv_prefix=argv_prefix)
+
+
+def file_key(source: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`ImageSource.key` of a source whose option `source` is the path or URL of a file."""
+    from envup.images import located
+
+    return located.key(source, options)
+
+
+def fetch_file(source: str, options: Mapping[str, Any], target: Path, context: FetchContext) -> None:
+    """Write the file that the option `source` names, a path or a URL, to `target`, decompressed; for what is no root
+    file system as well. The option `sha256` is that of the file as it is, and a URL needs it. Errors: `EnvupError`,
+    `OSError`."""
+    from envup.images import located
+
+    located.fetch(source, options, target, context.work, context.emit)

@@ -15,7 +15,7 @@ import sys
 
 from envup.namespaces import declared, guestfiles, syscalls
 from envup.namespaces.signals import signal
-from envup_kvm import agent, mounting, power, server, upkeep
+from envup_kvm import agent, disk_names, masks, mounting, power, server, upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,10 @@ def main(way_in: server.WayIn) -> NoReturn:
         facts = json.load(file)
     kind = _kind(facts["init"])
     _prepare(facts, own_devices=kind == "small")
-    notify = _listener() if kind == "systemd" else None
+    notify = None
+    if kind == "systemd":
+        masks.make()
+        notify = _listener()
     if os.fork() == 0:
         os.setsid()
         agent.main({**facts, "kind": kind}, notify, way_in)
@@ -71,9 +74,6 @@ def _prepare(facts: Mapping[str, Any], *, own_devices: bool) -> None:
         power.cut()
 
 
-def _show_modules() -> None:
-    """Where the image looks for the modules of the kernel."""
-    release = os.uname().release
 def _fill_disk() -> None:
     """The kernel grows no file system that it has found errors in; such a machine comes up as it is, and says so."""
     try:
@@ -83,6 +83,9 @@ def _fill_disk() -> None:
         sys.stdout.flush()
 
 
+def _show_modules() -> None:
+    """Where the image looks for the modules of the kernel."""
+    release = os.uname().release
     place = f"/lib/modules/{release}"
     os.makedirs("/lib/modules", exist_ok=True)
     if not os.path.lexists(place):
@@ -98,6 +101,7 @@ def _make_devices() -> None:
     for name, target in (("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")):
         if not os.path.lexists(f"/dev/{name}"):
             os.symlink(f"/proc/self/{target}", f"/dev/{name}")
+    disk_names.make()
 
 
 def _run(script: str) -> None:

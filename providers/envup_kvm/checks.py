@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from envup.namespaces import checks
 from envup.provider import MachineSpec, options_of
-from envup_kvm import extra_disks, shares
+from envup_kvm import extra_disks, network, remote, shares
 from envup_kvm.domains import LEAST_MEMORY
 
 _LEAST_DISK = 16 << 20
@@ -16,7 +17,15 @@ _LEAST_DISK = 16 << 20
 def reasons(spec: MachineSpec) -> list[str]:
     """One sentence each, naming the key; empty when the machine can be made."""
     own = extra_disks.reasons(options_of(spec, "kvm"))
-    return [*_image(spec), *_limits(spec), *_missing(spec), *shares.reasons(spec), *own, *checks.texts(spec)]
+    return [
+        *_image(spec),
+        *_limits(spec),
+        *_network(spec),
+        *remote.reasons(spec),
+        *shares.reasons(spec),
+        *own,
+        *checks.texts(spec),
+    ]
 
 
 def _image(spec: MachineSpec) -> Iterator[str]:
@@ -24,6 +33,10 @@ def _image(spec: MachineSpec) -> Iterator[str]:
         yield "image: host is a view of this very system, which no virtual machine has; use provider chroot"
     if spec.image.source == "disk":
         yield "image: provider kvm cannot boot disk images yet; use a root file system"
+
+
+def _network(spec: MachineSpec) -> Iterator[str]:
+    return network.reasons(spec, rootless=os.geteuid() != 0)
 
 
 def _limits(spec: MachineSpec) -> Iterator[str]:
@@ -36,10 +49,3 @@ def _limits(spec: MachineSpec) -> Iterator[str]:
         yield "resources.pids: provider kvm cannot limit the processes of a machine; use provider lxc or docker"
     if resources.disk is not None and resources.disk < _LEAST_DISK:
         yield f"resources.disk: a virtual machine needs {_LEAST_DISK >> 20}MiB"
-
-
-def _missing(spec: MachineSpec) -> Iterator[str]:
-    if spec.ports:
-        yield "ports: provider kvm cannot forward ports yet; use provider lxc or docker"
-    if spec.peers:
-        yield "peers: provider kvm cannot connect the machines of an environment with each other yet; use lxc or docker"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from envup.namespaces import programs
 from envup.namespaces.variables import packed
@@ -38,3 +39,8 @@ def mounts(place: str, verb: str, targets: str) -> tuple[str, ...]:
 def proxy(port: str) -> tuple[str, ...]:
     """The line that connects OpenSSH's client to a socket."""
     return programs.program("proxy", port, directory=_HERE)
+
+
+def remote(module: str, *arguments: str) -> tuple[str, ...]:
+    """The line of a program of this package that speaks with libvirt."""
+    return (sys.executable, "-P", "-m", f"envup_kvm.{module}", *arguments)

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import libvirt
 
@@ -30,6 +31,11 @@ def default() -> str:
 def of(spec: MachineSpec) -> str:
     """The driver of a machine, as its Envfile names it; https://libvirt.org/uri.html."""
     return str(options_of(spec, "kvm").get("uri", default()))
+
+
+def is_remote(uri: str) -> bool:
+    """Whether its libvirt runs on another host."""
+    return urlsplit(uri).hostname is not None
 
 
 def connect(uri: str) -> Any:

@@ -15,12 +15,13 @@ def describe(parts: Parts) -> xml.Element:
     devices = xml.Element("devices")
     _add_disks(devices, parts)
     add(devices, "controller", type="usb", model="none")
-    interface = add(devices, "interface", type="user")
-    add(interface, "model", type="virtio")
+    if parts.card is not None and parts.card.tag == "interface":
+        devices.append(parts.card)
     console = add(devices, "console", type="pty")
     add(console, "log", file=str(parts.console), append="on")
     channel = add(devices, "channel", type="unix")
-    add(channel, "source", mode="bind", path=str(parts.port))
+    if parts.port is not None:
+        add(channel, "source", mode="bind", path=str(parts.port))
     add(channel, "target", type="virtio", name=PORT)
     if parts.shares is not None:
         devices.append(shares.device(parts.shares))
@@ -41,7 +42,8 @@ def _add_disks(devices: xml.Element, parts: Parts) -> None:
     letters = iter("defghijklmnopqrstuvwxyz")
     if parts.seed is not None:
         add(root, "boot", order="1")
-        _disk(devices, f"vd{next(letters)}", parts.seed, "raw", "envup-seed", read_only=True)
+        for file, serial in ((parts.seed, "envup-seed"), (parts.kit.programs, "envup-programs")):
+            _disk(devices, f"vd{next(letters)}", file, "raw", serial, read_only=True)
     for (name, file), letter in zip(parts.disks, letters, strict=False):
         _disk(devices, f"vd{letter}", file, "qcow2", name)
 

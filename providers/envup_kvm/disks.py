@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from envup.errors import EnvupError
+from envup.events import Emit
 from envup.image import Image, unpack_image
 from envup.namespaces import programs
-from envup_kvm import extra_disks, filesystems
+from envup_kvm import disk_images, extra_disks, filesystems
 
 SIZE = 32 << 30
 """Bytes that a machine may write where no limit is declared. What is not written takes no space."""
@@ -27,7 +29,8 @@ class Disks:
 
     def path(self, digest: str) -> Path:
         """Where that of an image is, or would be."""
-        return self.directory / f"{digest.rpartition(':')[2]}.ext4"
+        name = digest.rpartition(":")[2]
+        return disk_images.find(self.directory, name) or self.directory / f"{name}.ext4"
 
     @contextlib.contextmanager
     def use(self, image: Image, progress: Callable[[str], None]) -> Iterator[Path]:
@@ -46,7 +49,7 @@ class Disks:
 
     def _make(self, image: Image, path: Path) -> None:
         if image.archive is None:
-            raise EnvupError(f"image {image.digest} has no root file system that could be put on a disk")
+            raise EnvupError(f"image {image.digest} was removed meanwhile", hint="run the command again")
         tree, new = path.with_suffix(".tree"), path.with_suffix(".new")
         programs.remove(tree, new, *self.directory.glob(f".{tree.name}.*"))
         try:
@@ -59,7 +62,8 @@ class Disks:
 
     def forms(self) -> Sequence[tuple[str, int]]:
         """(digest, bytes) of each."""
-        return [(f"sha256:{path.stem}", path.stat().st_blocks * 512) for path in sorted(self.directory.glob("*.ext4"))]
+        paths = [*self.directory.glob("*.ext4"), *disk_images.every(self.directory)]
+        return [(f"sha256:{path.stem}", path.stat().st_blocks * 512) for path in sorted(paths)]
 
     @contextlib.contextmanager
     def removing(self, digest: str) -> Iterator[None]:
@@ -67,6 +71,12 @@ class Disks:
         with self._lock(fcntl.LOCK_EX):
             yield
             self.path(digest).unlink(missing_ok=True)
+
+    def obtain(self, options: Mapping[str, Any], emit: Emit, *, refresh: bool) -> Image:
+        """The image that a disk image is, fetched first where it is missing or `refresh` asks for it anew. Errors:
+        `EnvupError`."""
+        with self._lock(fcntl.LOCK_SH):
+            return disk_images.obtain(self.directory, options, emit, refresh=refresh)
 
     @contextlib.contextmanager
     def _lock(self, kind: int) -> Iterator[None]:
@@ -78,7 +88,7 @@ class Disks:
 
 def lay_over(base: Path, disk: Path, size: int) -> None:
     """Make the disk of a machine, of `size` bytes. Errors: `EnvupError`."""
-    line = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base), str(disk)]
+    line = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", disk_images.kind(base), "-b", str(base), str(disk)]
     programs.run([*line, str(size)], "cannot make the machine's disk")
     disk.chmod(0o600)
 
@@ -87,6 +97,8 @@ def wanted(base: Path, space: int | None) -> int:
     """Bytes of the disk of a machine that may write `space` bytes, beside what is on the base already. Errors:
     `EnvupError`."""
     space = SIZE if space is None else space
+    if base.suffix != ".ext4":
+        return max(space, disk_images.size(base))
     size = filesystems.used(base) + space + space // _TABLES
     return max(-(-size // _GRAIN) * _GRAIN, base.stat().st_size)
 

@@ -6,11 +6,12 @@ import importlib.util
 import platform
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from envup.errors import EnvupError
 from envup.namespaces import needs, subids
 from envup.provider import Check
-from envup_kvm import virtiofsd
+from envup_kvm import acceleration, virtiofsd
 
 _TOOLS = {
     "qemu-img": "qemu-utils",
@@ -23,10 +24,10 @@ _TOOLS = {
 }
 
 
-def examine(*, rootless: bool) -> list[Check]:
+def examine(data: Path, *, rootless: bool) -> list[Check]:
     """Every need, met or not."""
     found = [needs.tool(program, package) for program, package in _TOOLS.items()]
-    found += [_maker(), virtiofsd.need()]
+    found += [_maker(), virtiofsd.need(), acceleration.need(data)]
     if rootless:
         found += [needs.tool("newuidmap", "uidmap"), needs.tool("newgidmap", "uidmap")]
         found.append(needs.subordinate_ids(subids.maps))

@@ -46,6 +46,8 @@ def describe(spec: MachineSpec, parts: Parts) -> str:
     for event, action in (("poweroff", "destroy"), ("reboot", "restart"), ("crash", "destroy")):
         add(domain, f"on_{event}", action)
     domain.append(devices.describe(parts))
+    if parts.card is not None and parts.card.tag != "interface":
+        domain.append(parts.card)
     return xml.tostring(domain, encoding="unicode")
 
 

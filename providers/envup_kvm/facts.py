@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from envup.networks.addresses import Place
 from envup.provider import MachineSpec, options_of
-from envup_kvm import shares
-
-_ADDRESS, _GATEWAY, _RESOLVER = "10.0.2.15/24", "10.0.2.2", "10.0.2.3"
-"""What libvirt's user-mode network gives its only machine."""
-_NETWORK = f"""\
-ip link set lo up
-ip link set eth0 up
-ip address add {_ADDRESS} dev eth0
-ip route add default via {_GATEWAY}
-"""
+from envup_kvm import network, shares
 
 
-def of(spec: MachineSpec, *, first: bool) -> dict[str, Any]:
-    """They, as JSON. `first`: it never ran before."""
-    hostname = spec.hostname or spec.name
+def of(spec: MachineSpec, place: Place, *, first: bool) -> dict[str, Any]:
+    """They, as JSON, for a machine that is at `place`. `first`: it never ran before."""
     return {
-        "hostname": hostname,
-        "addresses": [("127.0.1.1", name) for name in dict.fromkeys((spec.name, hostname))],
-        "resolver": f"nameserver {_RESOLVER}\n",
-        "network": _NETWORK,
+        "hostname": spec.hostname or spec.name,
+        **network.facts(spec, place),
         "environment": dict(spec.environment),
         "init": options_of(spec, "kvm").get("init", "auto"),
         "first": first,

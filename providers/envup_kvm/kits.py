@@ -3,7 +3,8 @@
     kits/<key>/
         kernel              what machines boot
         early               their first file system, see `initramfs`
-        initrd-<key>        the same with the programs of this package that run in a machine
+        programs-<key>      the programs of this package that run in a machine, a compressed archive
+        initrd-<key>        `early` and the programs
         kit.img             a disk, mounted at /run/envup/kit: an interpreter, OpenSSH's server, the kernel's modules
 
 Everything but our own programs comes from packages of this host's distribution. The image of a machine stays as it is.
@@ -29,7 +30,12 @@ _INSIDE = (
     "boot",
     "carrying",
     "children",
+    "dialling",
+    "disk_boot",
+    "disk_names",
     "first",
+    "link",
+    "masks",
     "mounting",
     "power",
     "server",
@@ -38,6 +44,8 @@ _INSIDE = (
     "wire",
 )
 """Modules of this package that run in a machine."""
+_CARRYING = ("__init__", "loop", "streams", "wire")
+"""Modules of `envup.networks` that do."""
 _RECIPE = (initramfs.__file__, kit_tree.__file__, packages.__file__, str(Path(__file__).with_name("init.sh")))
 
 
@@ -47,30 +55,40 @@ class Kit(Value):
     kernel: Path
     initrd: Path
     disk: Path
+    programs: Path
 
 
 def ensure(data: Path, progress: Callable[[str], None]) -> Kit:
     """The kit that fits this envup, made first where it is missing. Errors: `EnvupError`."""
     sources = _sources()
     directory = data / "kits" / _digest(Path(file) for file in _RECIPE)
-    initrd = directory / f"initrd-{_digest(sources.values())}"
+    key = _digest(sources.values())
+    initrd, archive = directory / f"initrd-{key}", directory / f"programs-{key}"
     if not initrd.exists():
         with _locked(data / "kits"):
             if not directory.is_dir():
                 progress("makes the guest kit: kernel, interpreter and OpenSSH from this host's distribution")
                 _make(directory)
             if not initrd.exists():
-                new = directory / "initrd.new"
-                new.write_bytes((directory / "early").read_bytes() + initramfs.programs(sources))
-                new.chmod(0o644)
-                new.rename(initrd)
-    return Kit(directory / "kernel", initrd, directory / "kit.img")
+                content = initramfs.programs(sources)
+                _write(archive, content)
+                _write(initrd, (directory / "early").read_bytes() + content)
+    return Kit(directory / "kernel", initrd, directory / "kit.img", archive)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The whole file or none, as whole sectors of a disk."""
+    new = path.with_suffix(".new")
+    new.write_bytes(content + bytes(-len(content) % 512))
+    new.chmod(0o644)
+    new.rename(path)
 
 
 def _sources() -> dict[str, Path]:
     """Where our programs lie in a machine, below their directory, and where here."""
     here, shared = Path(__file__).parent, Path(programs.__file__).parent
     found = {f"envup/namespaces/{path.name}": path for path in sorted(shared.glob("*.py"))}
+    found |= {f"envup/networks/{name}.py": shared.parent / f"networks/{name}.py" for name in _CARRYING}
     return found | {f"envup_kvm/{name}.py": here / f"{name}.py" for name in _INSIDE}
 
 

@@ -1,7 +1,7 @@
 """The connection that every command to one machine shares: OpenSSH's client, which passes on a socket here to the
 agent's socket there. For the small programs as well; imports nothing heavy.
 
-    <place>/port        libvirt's socket of the virtio-serial port
+    <place>/port        libvirt's socket of the virtio-serial port; an empty file for a machine on another host
     <place>/way         the client's socket; who connects to it speaks with the agent
     <place>/ssh_config  known_hosts key   what the client goes by
     <place>/log         what the client says of the current connection
@@ -40,6 +40,8 @@ _BANNER = 10
 """Seconds in which a machine that has been up before says who it is. A connection that is lost and made again at once
 can meet what served the last one."""
 _TRIES = 3
+_KEPT = ("PATH", "HOME", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "PYTHONPATH")
+"""Variables for the client; libvirt goes by them on its way to another host."""
 STAGES = (
     (b"Authenticated to", "the agent"),
     (b"SSH2_MSG_NEWKEYS received", "authentication"),
@@ -56,14 +58,15 @@ class NoWay(Exception):
         self.stage = stage
 
 
-def config(proxy: str) -> str:
-    """The client's configuration; paths in it are relative to the place. `proxy` is a shell line."""
+def config(proxy: str, *, passes: bool) -> str:
+    """The client's configuration; paths in it are relative to the place. `proxy` is a shell line, which hands its
+    connection over where it `passes` it, and otherwise carries it."""
     return f"""\
 Host machine
     HostName machine
     User root
     ProxyCommand {proxy}
-    ProxyUseFdpass yes
+    ProxyUseFdpass {"yes" if passes else "no"}
     IdentityFile key
     IdentitiesOnly yes
     IdentityAgent none
@@ -173,7 +176,7 @@ def _become_client(place: str, log: int, nothing: int, options: tuple[str, ...])
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.chdir(place)
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C"}
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"LANG": "C"}
         os.execvpe("ssh", ("ssh", "-F", CONFIG, "-E", LOG, *options, "-f", "-N", "machine"), environment)
     except OSError as error:
         os.write(2, f"ssh: {os.strerror(error.errno or errno.EIO)}\n".encode())

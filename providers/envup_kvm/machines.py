@@ -9,7 +9,7 @@ from typing import Any
 
 import libvirt
 
-from envup.namespaces import programs
+from envup.namespaces import directories, programs, records
 from envup.provider import ProviderContext
 from envup.value import Value
 from envup_kvm import connection, domains
@@ -57,6 +57,10 @@ class Machine(Value):
     def domain(self, libvirtd: Any) -> Any | None:
         """Its domain, None where there is none. Errors: `EnvupError`."""
         return lookup(libvirtd, domains.name(self.labels))
+
+    def recorded(self) -> Mapping[str, Any] | None:
+        """What its last start recorded of its network."""
+        return directories.read(f"{self.directory}/{records.FILE}")
 
     def end(self, libvirtd: Any) -> None:
         """End its processor at once. Errors: `EnvupError`."""

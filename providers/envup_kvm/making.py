@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from envup.image import Image
-from envup.provider import MachineSpec
+from envup.provider import MachineSpec, options_of
 from envup_kvm import connection, disks, domains, places, starting
 from envup_kvm.kits import Kit
 from envup_kvm.machines import CONSOLE, DISK, Machine
@@ -21,7 +21,8 @@ def fill(machine: Machine, spec: MachineSpec, image: Image, base: Path) -> dict[
     (machine.directory / CONSOLE).touch(mode=0o600)
     disks.lay_over(base, machine.directory / DISK, disks.wanted(base, spec.resources.disk))
     places.make_keys(machine.directory)
-    return {"labels": dict(machine.labels), "image": image.digest, "uri": connection.of(spec)}
+    pool = options_of(spec, "kvm").get("pool", "default")
+    return {"labels": dict(machine.labels), "image": image.digest, "uri": connection.of(spec), "pool": pool}
 
 
 def define(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Kit) -> None:

@@ -14,7 +14,8 @@ from envup_kvm.kits import Kit
 class Parts(Value):
     """`base` is what the machine's own disk `root` is laid over, in the format `base_format`. `seed` is there where
     the base is a whole disk with a boot loader of its own, and then no kernel of the kit is booted. `disks` are pairs
-    of a name and a file. `shares` is the socket of what shares host paths with it, where it has mounts."""
+    of a name and a file. `shares` is the socket of what shares host paths with it, where it has mounts. `card` is its
+    network card, where it has one: see `network.card`."""
 
     name: str
     uuid: str
@@ -26,12 +27,13 @@ class Parts(Value):
     base: Path
     facts: Path
     console: Path
-    port: Path
+    port: Path | None
     options: Mapping[str, Any]
     base_format: str = "raw"
     seed: Path | None = None
     disks: tuple[tuple[str, Path], ...] = ()
     shares: Path | None = None
+    card: xml.Element | None = None
 
 
 def add(parent: xml.Element, tag: str, text: str | None = None, **attributes: str) -> xml.Element:

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from envup.namespaces import programs
-from envup_kvm import commands, link
+from envup.namespaces import directories, programs
+from envup_kvm import commands, connection, domains, link
+from envup_kvm.server import PORT
 
 FACTS = "facts.tar"
 KEY, HOST_KEY = "key", "host_key"
@@ -71,10 +72,19 @@ def _lay_out(place: Path, keys: Path) -> None:
     if place.exists():
         programs.remove(place)
     place.mkdir(mode=0o711, parents=True)
-    proxy = shlex.join(commands.proxy(link.PORT)).replace("%", "%%")
-    _write(place / link.CONFIG, link.config(proxy))
+    known = directories.read(f"{keys}/{directories.MACHINE}") or {}
+    if connection.is_remote(known["uri"]):
+        (place / link.PORT).touch()
+    _write(place / link.CONFIG, _config(known))
     _write(place / KEY, (keys / KEY).read_text())
     _write(place / "known_hosts", f"machine {(keys / HOST_KEY).with_suffix('.pub').read_text()}")
+
+
+def _config(known: Mapping[str, Any]) -> str:
+    is_remote = connection.is_remote(known["uri"])
+    there = commands.remote("remote_proxy", known["uri"], domains.name(known["labels"]), PORT)
+    line = there if is_remote else commands.proxy(link.PORT)
+    return link.config(shlex.join(line).replace("%", "%%"), passes=not is_remote)
 
 
 def _told(keys: Path, facts: str) -> bytes:

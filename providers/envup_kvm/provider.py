@@ -16,6 +16,7 @@ from envup.provider import (
     Check,
     Command,
     Console,
+    Dial,
     HostCommand,
     ImageForms,
     Instance,
@@ -31,6 +32,8 @@ from envup_kvm import commands, connection, seeing
 from envup_kvm.machines import CONSOLE, Machine
 
 if TYPE_CHECKING:
+    import socket
+
     from envup_kvm.disks import Disks
     from envup_kvm.kits import Kit
 
@@ -38,7 +41,7 @@ _PATIENCE = 60.0
 """Seconds in which a machine that goes on answers."""
 
 
-class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, ImageForms):
+class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForms):
     """Virtual machines of libvirt's QEMU driver, on disks that are laid over images."""
 
     name: ClassVar[str] = "kvm"
@@ -54,7 +57,7 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, ImageForms):
         """See `Provider`."""
         from envup_kvm import doctor
 
-        return doctor.examine(rootless=os.geteuid() != 0)
+        return doctor.examine(self.context.data, rootless=os.geteuid() != 0)
 
     def check(self, spec: MachineSpec) -> Sequence[str]:
         """See `Provider`."""
@@ -87,29 +90,48 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, ImageForms):
             known = self._machines.facts(machine.directory)
             if not starting.is_up(self._libvirtd(machine), machine, spec):
                 machine.end(self._libvirtd(machine))
-                starting.start(self._libvirtd(machine), machine, known, spec, self._kit(spec.name))
+                kit = self._kit(spec.name)
+                starting.start(self._libvirtd(machine), machine, known, spec, kit, self.context.emit)
         return self._present(instance.labels)
 
     def stop(self, instance: Instance, *, grace: float = 10.0) -> None:
         """See `Provider`."""
-        from envup_kvm import stopping
+        from envup_kvm import network, stopping
 
         machine = self._machine(instance.labels)
         if machine.directory.is_dir():
             with directories.locked(machine.directory):
                 stopping.stop(self._libvirtd(machine), machine, grace)
+                network.leave(machine)
         else:
             machine.end(self._libvirtd(machine))
 
     def destroy(self, instance: Instance) -> None:
         """See `Provider`."""
+        from envup_kvm import network, remote
+
         machine = self._machine(instance.labels)
         if not machine.directory.is_dir():
             machine.remove(self._libvirtd(machine))
             return
         with directories.locked(machine.directory):
             machine.remove(self._libvirtd(machine))
+            if away := remote.Remote.of(self._libvirtd(machine), machine):
+                away.remove()
+            network.leave(machine)
+            self._give_up_network(machine)
             directories.unmake(machine.directory)
+
+    def _give_up_network(self, machine: Machine) -> None:
+        """The last machine takes along what all shared; one at a time, so that one is the last."""
+        from envup_kvm import network
+
+        environment = machine.labels["envup.environment"]
+        network.sweep(machine)
+        with directories.locked(self.context.runtime):
+            if all(other.labels == machine.labels for other in self._machines.observe(environment)):
+                network.free(machine)
+            (machine.directory / directories.MACHINE).unlink(missing_ok=True)
 
     def command(self, instance: Instance, command: Command) -> HostCommand:
         """See `Provider`."""
@@ -159,10 +181,11 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, ImageForms):
 
     def take_snapshot(self, instance: Instance, name: str) -> Snapshot:
         """See `Snapshots`."""
-        from envup_kvm import snapshots
+        from envup_kvm import remote, snapshots
 
         machine = self._machine(instance.labels)
         with directories.held(machine.directory):
+            remote.refuse(machine, "snapshots")
             return snapshots.take(self._libvirtd(machine), machine, name)
 
     def restore_snapshot(self, instance: Instance, name: str) -> Instance:
@@ -184,8 +207,26 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, ImageForms):
 
     def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
         """See `Console`."""
-        log = self._machine(instance.labels).directory / CONSOLE
+        from envup_kvm import remote
+
+        machine = self._machine(instance.labels)
+        if (line := remote.console_line(machine, follow=follow)) is not None:
+            return HostCommand(line)
+        log = machine.directory / CONSOLE
         return HostCommand(("tail", "-c", "+1", *(("-F",) if follow else ()), str(log)))
+
+    def dial(self, instance: Instance, port: int, *, timeout: float = 10.0) -> socket.socket:
+        """See `Dial`. A service may listen on the machine's address alone."""
+        from envup.namespaces import LOOPBACK
+        from envup_kvm import dialling, link
+
+        machine = self._running(instance)
+        own = (machine.recorded() or {}).get("address")
+        try:
+            return dialling.dial(str(machine.place), port, [*LOOPBACK, *([own] if own else [])], timeout)
+        except link.NoWay as error:
+            brief = f"machine '{instance.machine}' cannot be reached"
+            raise TransportError(brief, details=str(error), hint="look at `env status`") from error
 
     def forms(self) -> Sequence[tuple[str, int]]:
         """See `ImageForms`."""
@@ -193,9 +234,12 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, ImageForms):
 
     def remove_form(self, digest: str) -> None:
         """See `ImageForms`."""
+        from envup_kvm import remote
+
         with self._disks().removing(digest):
             if user := self._machines.uses(digest):
                 raise EnvupError(f"the image {digest} is in use by {user}", hint="destroy that machine first")
+            remote.forget_image(self._connections, self.context.data, digest)
 
     @cached_property
     def _connections(self) -> connection.Connections:

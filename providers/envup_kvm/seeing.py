@@ -5,6 +5,7 @@
         disk.qcow2 console.log  its disk, and what its console said
         key host_key            a key pair for each side of the way in
         booted                  there once it was started
+        run.json                its network since its last start
 
 A domain that somebody undefined is a stopped machine, as each start describes it anew; a directory that is not whole,
 or a domain without one, are remains.
@@ -26,14 +27,15 @@ from envup.namespaces import directories
 from envup.namespaces.directories import Directories
 from envup.provider import Instance
 from envup.value import replace
-from envup_kvm import connection, domains
+from envup_kvm import connection, domains, network
 from envup_kvm.machines import BOOTED, STATES
 
 
-def look(directory: str, facts: Mapping[str, Any], _run: Mapping[str, Any] | None, _boot: str) -> Instance:
-    """A machine as its directory alone tells; see `directories.Look`."""
-    started = os.path.exists(f"{directory}/{BOOTED}")
-    return Instance(facts["id"], "stopped" if started else "created", facts["labels"])
+def look(directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, _boot: str) -> Instance:
+    """A machine as its directory alone tells, with ports and addresses as if it ran; see `directories.Look`."""
+    state = "stopped" if os.path.exists(f"{directory}/{BOOTED}") else "created"
+    ports, addresses = network.seen(run)
+    return Instance(facts["id"], state, facts["labels"], ports=ports, addresses=addresses)
 
 
 def uri(directory: Path) -> str:
@@ -78,5 +80,5 @@ def _seen(domain: Any, machines: Directories) -> tuple[dict[str, str], str] | No
 def _as_found(instance: Instance, found: tuple[dict[str, str], str] | None) -> Instance:
     """As its directory says, unless it is up."""
     if found is None or instance.state == "broken" or found[1] == "stopped":
-        return instance
+        return replace(instance, ports=(), addresses=())
     return replace(instance, state=found[1])

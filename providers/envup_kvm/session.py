@@ -8,7 +8,7 @@ import socket
 import sys
 
 from envup.namespaces.signals import signal
-from envup_kvm import carrying, children, power, upkeep, wire
+from envup_kvm import carrying, children, dialling, power, upkeep, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,5 +47,8 @@ def _serve(connection: socket.socket, facts: Mapping[str, Any]) -> None:
     if request["verb"] in upkeep.VERBS:
         answer = json.dumps(upkeep.answer(request)).encode()
         connection.sendall(wire.frame(wire.OUTPUT, answer) + wire.numbered(wire.ENDED, 0))
+        return
+    if request["verb"] == "dial":
+        dialling.serve(connection, request)
         return
     carrying.Carrier(connection, frames, children.Program(request, facts)).run(pending)

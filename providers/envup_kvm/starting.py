@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from envup.errors import EnvupError
+from envup.events import Emit, Event
 from envup.provider import MachineSpec, options_of
+from envup.value import replace
 from envup_kvm import (
     acceleration,
     connection,
@@ -15,8 +19,10 @@ from envup_kvm import (
     extra_disks,
     facts,
     link,
+    network,
     places,
     readiness,
+    remote,
     shares,
     started,
 )
@@ -29,27 +35,77 @@ _TIMEOUTS = {True: 60, False: 600}
 """Seconds for a boot, by whether it is accelerated."""
 _LINES = 20
 """Lines of the console that an error shows."""
+_warned: dict[Path, str] = {}
+"""The machine that the missing acceleration was told for, by the provider's directory."""
 
 
-def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Kit) -> None:
+def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Kit, emit: Emit) -> None:
     """Start a machine that does not run, and return when a program can run in it. Errors: `EnvupError`; it does not run
     then."""
-    accelerated = acceleration.chosen(spec, machine.data, kit)
+    away = remote.Remote.of(libvirtd, machine)
+    accelerated = _accelerated(machine, spec, kit, emit) if away is None else away.accelerated(spec)
     log = machine.directory / CONSOLE
     console = readiness.Console(log, log.stat().st_size)
     disks.grow(machine.directory / DISK, disks.wanted(Disks(machine.data).path(known["image"]), spec.resources.disk))
     extra_disks.prepare(options_of(spec, "kvm"), machine.directory)
-    with connection.telling(f"cannot start machine '{spec.name}'"):
-        places.make(machine.place, machine.directory, facts.of(spec, first=not (machine.directory / BOOTED).exists()))
-        started.note(machine, spec, (machine.place / places.FACTS).stat().st_size)
-        domain = libvirtd.defineXML(domains.describe(spec, parts(machine, known, spec, kit, accelerated=accelerated)))
-        (machine.directory / BOOTED).touch()
-        with shares.offered(libvirtd, machine.place, spec):
-            domain.create()
+    place = network.place(machine, spec)
+    with network.joined(machine, spec, place) as joining:
+        with connection.telling(f"cannot start machine '{spec.name}'"):
+            first = not (machine.directory / BOOTED).exists()
+            places.make(machine.place, machine.directory, facts.of(spec, place, first=first))
+            started.note(machine, spec, (machine.place / places.FACTS).stat().st_size)
+            made = parts(machine, known, spec, kit, accelerated=accelerated)
+            made = made if away is None else away.publish(made)
+            card = network.card(spec, place, machine.place / network.SOCKET)
+            domain = libvirtd.defineXML(domains.describe(spec, replace(made, card=card)))
+            (machine.directory / BOOTED).touch()
+            joining.offer(libvirtd)
+            with shares.offered(libvirtd, machine.place, spec):
+                domain.create()
+        with _told_from(away):
+            _await_up(libvirtd, machine, spec, joining, console, accelerated=accelerated)
+    (machine.place / places.FACTS).unlink()  # QEMU has it open; it holds what must lie on no disk
+
+
+@contextlib.contextmanager
+def _told_from(away: remote.Remote | None) -> Iterator[None]:
+    """What a machine on another host was told lies there no longer than here, and what its console said is told."""
+    try:
+        yield
+    except EnvupError as error:
+        if away is None:
+            raise
+        said = away.console().decode(errors="replace").replace("\r", "").splitlines()
+        raise EnvupError(error.brief, details="\n".join([error.details, *said[-_LINES:]]), hint=error.hint) from error
+    finally:
+        if away is not None:
+            away.forget_facts()
+
+
+def _accelerated(machine: Machine, spec: MachineSpec, kit: Kit, emit: Emit) -> bool:
+    """Whether it is to be. Where it cannot, that is told once for all machines of a command."""
+    choice = acceleration.chosen(spec, machine.data, kit)
+    if choice.reason and _warned.setdefault(machine.data, spec.name) == spec.name:
+        text = f"no hardware acceleration: {choice.reason}; machines are {acceleration.COST}"
+        emit(Event("warning", machine=spec.name, text=text))
+    return choice.works
+
+
+def _await_up(
+    libvirtd: Any,
+    machine: Machine,
+    spec: MachineSpec,
+    joining: network.Joining,
+    console: readiness.Console,
+    *,
+    accelerated: bool,
+) -> None:
+    """Return when a program can run in it. Errors: `EnvupError`; it is ended."""
     try:
         seconds = options_of(spec, "kvm").get("boot_timeout", _TIMEOUTS[accelerated])
         with console.followed():
             readiness.await_machine(machine.place, seconds, console)
+        joining.settle()
     except link.NoWay as error:
         machine.end(libvirtd)
         raise EnvupError(
@@ -60,14 +116,13 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
     except BaseException:
         machine.end(libvirtd)
         raise
-    (machine.place / places.FACTS).unlink()  # QEMU has it open; it holds what must lie on no disk
 
 
 def is_up(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
-    """Whether a program can run in it; one that boots is waited for, one that somebody paused goes on. Errors:
-    `EnvupError`."""
+    """Whether a program can run in it, on its network; one that boots is waited for, one that somebody paused goes on.
+    Errors: `EnvupError`."""
     state = machine.state(libvirtd)
-    if state == "stopped":
+    if state == "stopped" or network.is_lost(machine.recorded()):
         return False
     with connection.telling(f"cannot resume machine '{spec.name}'"):
         if state == "suspended" and (domain := machine.domain(libvirtd)) is not None:

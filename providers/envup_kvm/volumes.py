@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ import libvirt
 from envup.errors import EnvupError
 from envup_kvm import connection
 
+WHERE = "where.json"
+"""URI and pool, beside the notes of what is there."""
 _CHUNK = 1 << 20
 
 
@@ -58,8 +61,8 @@ class Volumes:
             return str(self._send(name, content, "0600").path())
 
     def lay_over(self, name: str, base: str, size: int) -> str:
-        """The path there of a machine's disk of `size` bytes over the raw image `base`, made unless it is there.
-        Errors: `EnvupError`."""
+        """The path there of a machine's disk of `size` bytes over the raw image `base`, made where it is missing and
+        grown where it is smaller. Errors: `EnvupError`."""
         with connection.telling(f"cannot make {name} in pool '{self._pool_name}'"):
             found = self._find(name)
             if found is None:
@@ -68,11 +71,12 @@ class Volumes:
                 xml.SubElement(below, "path").text = base
                 xml.SubElement(below, "format", type="raw")
                 found = self._pool().createXML(xml.tostring(volume, encoding="unicode"))
+            elif found.info()[1] < size:
+                found.resize(size)
             return str(found.path())
 
-    def read(self, name: str, start: int) -> bytes:
-        """What a file that QEMU writes there holds from byte `start` on; nothing where it is missing. Errors:
-        `EnvupError`."""
+    def read(self, name: str) -> bytes:
+        """What a file that QEMU writes there holds; nothing where it is missing. Errors: `EnvupError`."""
         with connection.telling(f"cannot read {name} in pool '{self._pool_name}'"):
             self._pool().refresh()
             volume = self._find(name)
@@ -80,7 +84,7 @@ class Volumes:
                 return b""
             found = bytearray()
             stream = self._libvirtd.newStream()
-            volume.download(stream, start, 0)
+            volume.download(stream, 0, 0)
             stream.recvAll(lambda _stream, data, _opaque: found.extend(data), None)
             stream.finish()
             return bytes(found)
@@ -92,8 +96,10 @@ class Volumes:
         return f"{target}/{name}"
 
     def remove(self, *names: str) -> None:
-        """Remove a machine's own; missing ones are fine. Errors: `EnvupError`."""
+        """Remove a machine's own; missing ones are fine, and so is a missing pool. Errors: `EnvupError`."""
         with connection.telling(f"cannot remove {names[0]} from pool '{self._pool_name}'"):
+            if all(pool.name() != self._pool_name for pool in self._libvirtd.listAllStoragePools()):
+                return
             self._pool().refresh()
             for name in names:
                 self._delete(name)
@@ -141,6 +147,7 @@ class Volumes:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         self._notes.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self._notes / WHERE).write_text(json.dumps([self._libvirtd.getURI(), self._pool_name]))
         with (self._notes / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

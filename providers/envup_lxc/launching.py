@@ -51,7 +51,7 @@ def start(context: ProviderContext, machine: Machine) -> None:
     )
     loopback = settings.host_loopback(spec)
     with (
-        Keeper.reach(context, machine.environment, network=wanted.name, host_loopback=loopback) as keeper,
+        Keeper.reach(context.runtime, machine.environment, network=wanted.name, host_loopback=loopback) as keeper,
         contextlib.ExitStack() as stack,
     ):
         first = not (machine.directory / records.FILE).exists()

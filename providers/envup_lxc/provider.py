@@ -72,7 +72,7 @@ class LxcProvider(NamespaceProvider, Resize, Console, Dial):
             boot = records.boot()
             if (now := seeing.current(run, boot)) is not None:
                 stopping.stop(now, grace, machine, self.context.emit)
-            with Keeper.ending(self.context, environment, machine, network=run["network"]):
+            with Keeper.ending(self.context.runtime, environment, machine, network=run["network"]):
                 if seeing.is_monitored(run, boot):
                     stopping.await_cleaning(run)
         groups.remove(self.group(directory), rootless=self.rootless)
@@ -84,7 +84,7 @@ class LxcProvider(NamespaceProvider, Resize, Console, Dial):
         from envup_lxc.client import Keeper
 
         environment = instance.labels["envup.environment"]
-        Keeper.sweep(self.context, environment)
+        Keeper.sweep(self.context.runtime, environment)
         with directories.locked(self.context.runtime):
             if all(other.machine == instance.machine for other in self.observe(environment)):
                 addresses.free(self.context.data, environment)

@@ -100,12 +100,12 @@ def _ask(port: int, text: str) -> str:
 
 def _end(context: ProviderContext, launched: Launched, name: str = "web", environment: str = ONE) -> None:
     os.kill(launched.pid, signal.SIGKILL)
-    with Keeper.ending(context, environment, name):
+    with Keeper.ending(context.runtime, environment, name):
         pass
 
 
 def test_a_settled_machine_lives_on_and_the_keeper_leaves_with_the_last(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         web, db = _sleeper(keeper, "web"), _sleeper(keeper, "db")
         web.settle()
         db.settle()
@@ -120,7 +120,7 @@ def test_a_settled_machine_lives_on_and_the_keeper_leaves_with_the_last(context:
 
 def test_nothing_of_the_network_is_left_when_the_last_machine_has_ended(context: ProviderContext) -> None:
     links = _links()
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         web = _launch(keeper, "web")
         web.settle()
     assert sorted(_ours().values()) == ["envup-keeper", "envup-slirp", "slirp4netns"]
@@ -135,7 +135,7 @@ def _links() -> set[str]:
 
 
 def test_a_machine_that_was_not_settled_ends_with_its_command(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         web = _sleeper(keeper, "web")
     _gone(web.pid)
     _gone(keeper.pid)
@@ -146,7 +146,7 @@ def test_a_killed_command_leaves_nothing(context: ProviderContext, tmp_path: Pat
         "import os, sys; from pathlib import Path; from envup.provider import ProviderContext\n"
         "from envup_lxc.client import Keeper\n"
         f"context = ProviderContext(Path({str(context.data)!r}), Path({str(context.runtime)!r}), print)\n"
-        f"with Keeper.reach(context, {ONE!r}) as keeper:\n"
+        f"with Keeper.reach(context.runtime, {ONE!r}) as keeper:\n"
         "    web = keeper.launch('web', ['/bin/sleep', '1000'], {}, {})\n"
         "    print(keeper.pid, web.pid, flush=True)\n"
         "    sys.stdin.read()\n"
@@ -167,7 +167,7 @@ def test_a_keeper_killed_at_any_moment_leaves_nothing(context: ProviderContext, 
     launched: list[Launched] = []
 
     def command() -> None:
-        with contextlib.suppress(EnvupError), Keeper.reach(context, ONE) as keeper:
+        with contextlib.suppress(EnvupError), Keeper.reach(context.runtime, ONE) as keeper:
             launched.append(_sleeper(keeper, "web"))
             launched[0].settle()
 
@@ -187,18 +187,18 @@ def test_a_keeper_killed_at_any_moment_leaves_nothing(context: ProviderContext, 
 def test_a_killed_keeper_takes_its_machines_along_and_the_next_command_starts_another(
     context: ProviderContext,
 ) -> None:
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         web = _launch(keeper, "web")
         web.settle()
     os.kill(keeper.pid, signal.SIGKILL)
     _gone(web.pid)
-    with Keeper.reach(context, ONE) as another:
+    with Keeper.reach(context.runtime, ONE) as another:
         assert another.pid != keeper.pid
         _end(context, _launch(another, "web"))
 
 
 def test_a_command_whose_keeper_dies_is_told(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         os.kill(keeper.pid, signal.SIGKILL)
         with pytest.raises(EnvupError, match="the process that keeps the network of the environment's machines ended"):
             _sleeper(keeper, "web")
@@ -209,7 +209,7 @@ def test_commands_at_the_same_time_share_one_keeper(context: ProviderContext) ->
     all_there = threading.Barrier(8)
 
     def command(name: str) -> None:
-        with Keeper.reach(context, ONE) as keeper:
+        with Keeper.reach(context.runtime, ONE) as keeper:
             _sleeper(keeper, name)
             found.append(keeper.pid)
             all_there.wait(20)
@@ -228,7 +228,7 @@ def test_a_keeper_comes_and_goes_while_others_connect(context: ProviderContext) 
 
     def command(name: str) -> None:
         for _time in range(15):
-            with Keeper.reach(context, ONE, network="host") as keeper:
+            with Keeper.reach(context.runtime, ONE, network="host") as keeper:
                 launched = _sleeper(keeper, name)
                 assert records.start_time(launched.pid) == launched.start
                 told.append(name)
@@ -243,7 +243,7 @@ def test_a_keeper_comes_and_goes_while_others_connect(context: ProviderContext) 
 
 
 def test_the_same_machine_starts_again_as_soon_as_its_last_life_is_over(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         first = _sleeper(keeper, "web")
         os.kill(first.pid, signal.SIGKILL)
         second = _sleeper(keeper, "web")
@@ -253,7 +253,10 @@ def test_the_same_machine_starts_again_as_soon_as_its_last_life_is_over(context:
 
 @pytest.mark.slow
 def test_a_machine_that_runs_is_not_launched_twice(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE, network="host") as keeper, Keeper.reach(context, ONE, network="host") as other:
+    with (
+        Keeper.reach(context.runtime, ONE, network="host") as keeper,
+        Keeper.reach(context.runtime, ONE, network="host") as other,
+    ):
         web = _sleeper(keeper, "web")
         with pytest.raises(EnvupError, match="machine 'web' runs already"):
             _sleeper(other, "web")
@@ -261,7 +264,7 @@ def test_a_machine_that_runs_is_not_launched_twice(context: ProviderContext) -> 
 
 
 def test_forwards_of_a_machines_last_life_end_before_those_of_the_next_begin(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         (port,) = keeper.forward("web", "10.0.2.15", [Port(7, 0, LOCAL)])
         first = _launch(keeper, "web")
         os.kill(first.pid, signal.SIGKILL)
@@ -271,14 +274,14 @@ def test_forwards_of_a_machines_last_life_end_before_those_of_the_next_begin(con
 
 
 def test_a_keeper_of_another_version_says_so(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE, network="host") as keeper:
+    with Keeper.reach(context.runtime, ONE, network="host") as keeper:
         with pytest.raises(EnvupError, match="another version of envup"):
             keeper.ask("fly")
         _sleeper(keeper, "web")
 
 
 def test_a_machine_that_has_ended_cannot_be_settled(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         launched = keeper.launch("web", ["/bin/true"], {}, {})
         _gone(launched.pid)
         with pytest.raises(EnvupError, match="machine 'web' has ended"):
@@ -290,7 +293,7 @@ def test_a_program_gets_its_descriptors_and_no_other(context: ProviderContext) -
     content, output = os.pipe(), os.pipe()
     os.write(content[1], b"content\n")
     os.close(content[1])
-    with Keeper.reach(context, ONE, network="host") as keeper:
+    with Keeper.reach(context.runtime, ONE, network="host") as keeper:
         keeper.launch("web", ["/bin/sh", "-c", shown], {"A": "b"}, {1: output[1], 5: content[0]})
         os.close(output[1])
         os.close(content[0])
@@ -305,7 +308,7 @@ def test_a_program_gets_its_descriptors_and_no_other(context: ProviderContext) -
 
 def test_a_program_that_cannot_be_run_says_so(context: ProviderContext) -> None:
     reader, writer = os.pipe()
-    with Keeper.reach(context, ONE, network="host") as keeper:
+    with Keeper.reach(context.runtime, ONE, network="host") as keeper:
         keeper.launch("web", ["/no/such/program"], {}, {2: writer})
         os.close(writer)
         with open(reader) as said:
@@ -313,7 +316,7 @@ def test_a_program_that_cannot_be_run_says_so(context: ProviderContext) -> None:
 
 
 def test_a_machine_is_reached_by_forwarded_ports_as_long_as_it_runs(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         ports = keeper.forward("web", "10.0.2.15", [Port(7, 0, LOCAL), Port(7, 0, None, "udp")])
         web = _launch(keeper, "web")
         web.settle()
@@ -328,8 +331,8 @@ def test_a_machine_is_reached_by_forwarded_ports_as_long_as_it_runs(context: Pro
 
 
 def test_forwards_of_a_command_that_launched_nothing_end_with_it(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper, Keeper.reach(context, ONE):
-        with Keeper.reach(context, ONE) as passing:
+    with Keeper.reach(context.runtime, ONE) as keeper, Keeper.reach(context.runtime, ONE):
+        with Keeper.reach(context.runtime, ONE) as passing:
             (port,) = passing.forward("web", "10.0.2.15", [Port(7, 0, LOCAL)])
         keeper.ask("hello")
         with pytest.raises(ConnectionRefusedError):
@@ -337,7 +340,7 @@ def test_forwards_of_a_command_that_launched_nothing_end_with_it(context: Provid
 
 
 def test_a_taken_port_is_refused_and_the_others_are_not_kept(context: ProviderContext) -> None:
-    with socket.create_server((LOCAL, 0)) as taken, Keeper.reach(context, ONE) as keeper:
+    with socket.create_server((LOCAL, 0)) as taken, Keeper.reach(context.runtime, ONE) as keeper:
         with socket.create_server((LOCAL, 0)) as unused:
             free = unused.getsockname()[1]
         ports = [Port(7, free, LOCAL), Port(8, taken.getsockname()[1], LOCAL)]
@@ -360,7 +363,7 @@ def _unprivileged() -> Iterator[None]:
 
 def test_a_low_port_is_refused_with_the_remedy(context: ProviderContext) -> None:
     with (
-        Keeper.reach(context, ONE) as keeper,
+        Keeper.reach(context.runtime, ONE) as keeper,
         _unprivileged(),
         pytest.raises(EnvupError, match=r"ports below 1024 are root's") as raised,
     ):
@@ -369,7 +372,7 @@ def test_a_low_port_is_refused_with_the_remedy(context: ProviderContext) -> None
 
 
 def test_machines_of_an_environment_reach_each_other_and_those_of_another_do_not(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper, Keeper.reach(context, OTHER) as elsewhere:
+    with Keeper.reach(context.runtime, ONE) as keeper, Keeper.reach(context.runtime, OTHER) as elsewhere:
         (port,) = keeper.forward("web", "10.0.2.15", [Port(8, 0, LOCAL)])
         (far,) = elsewhere.forward("web", "10.0.2.15", [Port(8, 0, LOCAL)])
         _launch(keeper, "web", 15)
@@ -381,7 +384,10 @@ def test_machines_of_an_environment_reach_each_other_and_those_of_another_do_not
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_the_hosts_loopback_is_out_of_reach_unless_it_is_asked_for(context: ProviderContext, allowed: bool) -> None:
-    with socket.create_server((LOCAL, 0)) as service, Keeper.reach(context, ONE, host_loopback=allowed) as keeper:
+    with (
+        socket.create_server((LOCAL, 0)) as service,
+        Keeper.reach(context.runtime, ONE, host_loopback=allowed) as keeper,
+    ):
         (port,) = keeper.forward("web", "10.0.2.15", [Port(8, 0, LOCAL)])
         _launch(keeper, "web").settle()
         answering = threading.Thread(target=_answer, args=(service,), daemon=True)
@@ -398,13 +404,13 @@ def _answer(service: socket.socket) -> None:
 
 
 def test_a_keeper_with_another_reach_is_told(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE), pytest.raises(EnvupError, match=r"host_loopback false.*asks for true"):  # noqa: SIM117
-        with Keeper.reach(context, ONE, host_loopback=True):
+    with Keeper.reach(context.runtime, ONE), pytest.raises(EnvupError, match=r"host_loopback false.*asks for true"):  # noqa: SIM117
+        with Keeper.reach(context.runtime, ONE, host_loopback=True):
             pass
 
 
 def test_the_way_out_opens_again_when_slirp4netns_was_killed(context: ProviderContext) -> None:
-    with socket.create_server((LOCAL, 0)) as service, Keeper.reach(context, ONE, host_loopback=True) as keeper:
+    with socket.create_server((LOCAL, 0)) as service, Keeper.reach(context.runtime, ONE, host_loopback=True) as keeper:
         (port,) = keeper.forward("web", "10.0.2.15", [Port(8, 0, LOCAL)])
         _launch(keeper, "web").settle()
         (slirp,) = (each for each, name in _ours().items() if name == "slirp4netns")
@@ -416,12 +422,12 @@ def test_the_way_out_opens_again_when_slirp4netns_was_killed(context: ProviderCo
 
 def test_a_command_that_comes_while_the_last_machine_ends_has_a_way_out(context: ProviderContext) -> None:
     with socket.create_server((LOCAL, 0)) as service:
-        with Keeper.reach(context, ONE, host_loopback=True) as keeper:
+        with Keeper.reach(context.runtime, ONE, host_loopback=True) as keeper:
             web = _launch(keeper, "web")
             web.settle()
-        with Keeper.ending(context, ONE, "web"):
+        with Keeper.ending(context.runtime, ONE, "web"):
             _soon(lambda: "slirp4netns" not in _ours().values(), "slirp4netns runs for nobody")
-            with Keeper.reach(context, ONE, host_loopback=True) as another:
+            with Keeper.reach(context.runtime, ONE, host_loopback=True) as another:
                 (port,) = another.forward("db", "10.0.2.16", [Port(8, 0, LOCAL)])
                 _launch(another, "db", 16).settle()
             os.kill(web.pid, signal.SIGKILL)
@@ -430,9 +436,9 @@ def test_a_command_that_comes_while_the_last_machine_ends_has_a_way_out(context:
 
 
 def test_a_machine_whose_end_nobody_waits_for_any_more_keeps_its_way_out(context: ProviderContext) -> None:
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         _sleeper(keeper, "web").settle()
-    with pytest.raises(InterruptedError), Keeper.ending(context, ONE, "web"):
+    with pytest.raises(InterruptedError), Keeper.ending(context.runtime, ONE, "web"):
         _soon(lambda: "slirp4netns" not in _ours().values(), "slirp4netns runs for nobody")
         raise InterruptedError
     _soon(lambda: "slirp4netns" in _ours().values(), "the way out stays closed")
@@ -446,7 +452,7 @@ def test_without_slirp4netns_no_machine_starts_and_the_reason_is_told(
     for name in ("newuidmap", "newgidmap"):
         (tools / name).symlink_to(f"/usr/bin/{name}")
     monkeypatch.setenv("PATH", str(tools))
-    with Keeper.reach(context, ONE) as keeper:
+    with Keeper.reach(context.runtime, ONE) as keeper:
         launched = _sleeper(keeper, "web")
         with pytest.raises(EnvupError, match="slirp4netns, which takes the machines' network out, does not run"):
             launched.settle()
@@ -454,7 +460,7 @@ def test_without_slirp4netns_no_machine_starts_and_the_reason_is_told(
 
 def test_a_large_environment_and_many_arguments_arrive(context: ProviderContext) -> None:
     reader, writer = os.pipe()
-    with Keeper.reach(context, ONE, network="host") as keeper:
+    with Keeper.reach(context.runtime, ONE, network="host") as keeper:
         big = {f"V{number}": "x" * 100_000 for number in range(10)}
         keeper.launch("web", ["/bin/sh", "-c", "echo ${#V9} $#", "sh", *("a" for _ in range(5000))], big, {1: writer})
         os.close(writer)

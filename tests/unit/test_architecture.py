@@ -61,7 +61,7 @@ def test_plugins_import_no_more_of_a_package_than_is_given_to_them(package: str)
     modules = {path.stem for path in (ROOT / "core/envup" / package).glob("*.py")}
     used = {name.split(".")[2] for file in files for name in imported(file) if name.startswith(f"envup.{package}.")}
     assert used & modules <= public(package) <= modules
-    assert not {"enter", "joining", "relay", "streams", "slirp"} & public(package)
+    assert not {"enter", "joining", "relay", "datagrams", "slirp"} & public(package)
 
 
 def test_documents_and_contract_say_what_a_plugin_may_import() -> None:

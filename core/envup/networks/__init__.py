@@ -8,8 +8,8 @@ These modules are for providers, and keep their meaning as the contracts do:
 - `network`: the networks that a machine can be part of, what each needs, and what is refused
 - `addresses`, `resolver`: which address each machine has; the text of its /etc/resolv.conf
 - `client`: a command's connection to the keeper, which it starts where there is none
-- `keeper`, `commands`, `members`, `bridge`, `loop`, `wire`, `descriptors`: for the program that becomes the keeper, and
-  for what it does beside
+- `keeper`, `commands`, `members`, `bridge`, `loop`, `streams`, `wire`, `descriptors`: for the program that becomes the
+  keeper, and for what it does beside
 
 All others are how these are made, and no provider's to import.
 """

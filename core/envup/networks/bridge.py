@@ -22,10 +22,11 @@ _HARDWARE = bytes.fromhex("02000a000201")
 """Without one of its own a bridge takes that of a port, another each time that ports come and go."""
 
 _ADD_BRIDGE, _ADD_PORT = 0x89A0, 0x89A2
-_SET_FLAGS, _SET_ADDRESS, _SET_MASK, _SET_MTU, _SET_HARDWARE, _GET_INDEX = (
+_SET_FLAGS, _SET_ADDRESS, _SET_MASK, _GET_MTU, _SET_MTU, _SET_HARDWARE, _GET_INDEX = (
     0x8914,
     0x8916,
     0x891C,
+    0x8921,
     0x8922,
     0x8924,
     0x8933,
@@ -47,9 +48,11 @@ def make() -> None:
 
 
 def add(port: str, bridge: str = NAME) -> None:
-    """Make an interface a port of the bridge, or of another, and bring it up. Errors: `OSError`."""
+    """Make an interface a port of the bridge, or of another, with the largest packets that go over that, and bring it
+    up. Errors: `OSError`."""
     with _Control() as ask:
         index = ask(port, _GET_INDEX)[16:20]
+        ask(port, _SET_MTU, ask(bridge, _GET_MTU)[16:20])
         ask(bridge, _ADD_PORT, index)
         ask(port, _SET_FLAGS, _UP.to_bytes(2, sys.byteorder))
 

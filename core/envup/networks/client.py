@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from envup.errors import EnvupError
 from envup.networks import wire
 from envup.networks.wire import Inbox
-from envup.provider import Port, ProviderContext
+from envup.provider import Port
 
 if TYPE_CHECKING:
     from envup.networks import starting
@@ -50,13 +50,13 @@ class Keeper:
     @classmethod
     @contextlib.contextmanager
     def reach(
-        cls, context: ProviderContext, environment: str, *, network: str = "private", host_loopback: bool = False
+        cls, runtime: Path, environment: str, *, network: str = "private", host_loopback: bool = False
     ) -> Iterator[Self]:
         """Connect to the keeper of an environment's machines on that `network` (see `network`), which is started when
         there is none. Errors: `EnvupError`, also when the keeper runs with another `host_loopback`."""
         from envup.networks import starting
 
-        place = starting.Place(context.runtime, environment, network, cls.directory)
+        place = starting.Place(runtime, environment, network, cls.directory)
         for attempt in range(_ATTEMPTS):
             connection = starting.connect(place, host_loopback=host_loopback)
             with contextlib.closing(connection):
@@ -72,15 +72,13 @@ class Keeper:
 
     @classmethod
     @contextlib.contextmanager
-    def ending(
-        cls, context: ProviderContext, environment: str, machine: str, *, network: str = "private"
-    ) -> Iterator[None]:
+    def ending(cls, runtime: Path, environment: str, machine: str, *, network: str = "private") -> Iterator[None]:
         """Around the wait for what is left of a machine whose programs have ended. Is left when the keeper has reaped
         it and, if that was its last, has gone with all that was the network's. Does nothing where there is no keeper.
         Errors: `EnvupError`."""
         from envup.networks import starting
 
-        place = starting.Place(context.runtime, environment, network, cls.directory)
+        place = starting.Place(runtime, environment, network, cls.directory)
         if (connection := starting.find(place)) is None:
             yield
             return
@@ -93,14 +91,12 @@ class Keeper:
                 keeper._await_leaving(keeper._answer()["pid"])
 
     @classmethod
-    def sweep(cls, context: ProviderContext, environment: str) -> None:
+    def sweep(cls, runtime: Path, environment: str) -> None:
         """Remove what killed keepers of an environment left in the runtime directory. Errors: `EnvupError`."""
         from envup.networks import starting
 
         for network in ("private", "host"):
-            if (
-                connection := starting.find(starting.Place(context.runtime, environment, network, cls.directory))
-            ) is not None:
+            if (connection := starting.find(starting.Place(runtime, environment, network, cls.directory))) is not None:
                 connection.close()
 
     def _greet(self, *, host_loopback: bool) -> None:
