@@ -118,7 +118,7 @@ class Project:
         return load(self.file, self.plugins, provider=provider)
 
     def settled(self, records: Records, provider: str | None = None) -> Environment:
-        """The same with no machine left on `auto`, see `Resolver`. Errors: those of `environment`, and `RefusedError`."""
+        """The same without a machine on `auto`, see `Resolver`. Errors: those of `environment`; `RefusedError`."""
         from envup.resolve import Resolver
 
         resolver = Resolver(self.identity, records, self.provider, self.examine_providers)

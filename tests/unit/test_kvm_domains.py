@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from envup.model import ImageReference, MachineSpec, Mount, Port, Resources
+from envup.model import ImageReference, MachineSpec, Mount, Resources
 from envup.value import NOTHING
 from envup_kvm import checks, domains, extra_disks
 from envup_kvm.kits import Kit
@@ -20,7 +20,7 @@ MIB = 1 << 20
 
 
 def parts(*, accelerated: bool = False, options: Mapping[str, object] = NOTHING, disk: bool = False) -> Parts:
-    kit = Kit(Path("/kit/kernel"), Path("/kit/initrd"), Path("/kit/kit.img"))
+    kit = Kit(Path("/kit/kernel"), Path("/kit/initrd"), Path("/kit/kit.img"), Path("/kit/programs.img"))
     directory = Path("/data/machines/abc.web")
     return Parts(
         name=domains.name(LABELS),
@@ -81,9 +81,7 @@ def test_a_machine_has_what_its_limits_say() -> None:
 @pytest.mark.parametrize(
     ("fields", "key"),
     [
-        ({"ports": (Port(80, 8080),)}, "ports"),
-        ({"mounts": (Mount(Path("/"), "/x"),)}, "mounts"),
-        ({"peers": ("db",)}, "peers"),
+        ({"mounts": (Mount(Path("/nowhere"), "/x"),)}, "mounts"),
         ({"hostname": "h" * 65}, "hostname"),
         ({"environment": {"ZERO": "\0"}}, "environment.ZERO"),
         ({"resources": Resources(pids=5)}, "resources.pids"),
