@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -115,7 +115,7 @@ def growth(bench: Bench, provider: str, machines: int, rounds: int) -> Figure:
 def vagrant(bench: Bench, rounds: int) -> list[Figure]:
     """The same life with Vagrant's docker provider, on an image with sshd and Vagrant's account."""
     archive = bench.work / "vagrant.tar"
-    _vagrant_image(archive)
+    vagrant_image(archive)
     with _vagrant_project(bench.work / "vagrant", archive) as shell:
         theirs = in_turn(
             shell.program("vagrant", "up"),
@@ -130,7 +130,7 @@ def vagrant(bench: Bench, rounds: int) -> list[Figure]:
     return [Figure.alone(times[raw.name]), Figure.faster(times[f"docker, same image: {LIFE}"], times[raw.name], 10)]
 
 
-def _vagrant_image(archive: Path) -> None:
+def vagrant_image(archive: Path, *packages: str, hooks: Sequence[str] = ()) -> None:
     """A minimal Debian with what Vagrant asks of a machine: sshd, its account, its well-known key, sudo."""
     key = next(Path("/usr/share").glob("**/keys/vagrant.pub")).read_text().strip()
     home = '"$1/home/vagrant"'
@@ -138,8 +138,9 @@ def _vagrant_image(archive: Path) -> None:
     keys = f"mkdir -p {home}/.ssh && echo '{key}' > {home}/.ssh/authorized_keys"
     owner = 'chroot "$1" chown -R vagrant /home/vagrant/.ssh'
     sudo = 'echo "vagrant ALL=(ALL) NOPASSWD: ALL" > "$1/etc/sudoers.d/vagrant"'
-    hooks = [f"--customize-hook={hook}" for hook in (account, keys, owner, sudo)]
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=openssh-server,sudo", *hooks, "bookworm"]
+    done = [f"--customize-hook={hook}" for hook in (account, keys, owner, sudo, *hooks)]
+    include = ",".join(("openssh-server", "sudo", *packages))
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={include}", *done, "bookworm"]
     subprocess.run([*command, str(archive)], check=True)
 
 

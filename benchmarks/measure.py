@@ -51,7 +51,9 @@ class Times:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The 10th and the 90th percentile."""
+        """The 10th and the 90th percentile; of one value, that value."""
+        if len(self.values) == 1:
+            return self.values[0], self.values[0]
         tenths = statistics.quantiles(self.values, n=10, method="inclusive")
         return tenths[0], tenths[-1]
 

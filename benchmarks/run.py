@@ -20,9 +20,11 @@ from measure import Contender, Shell, disk_usage, side_by_side
 from peers import clean_up, raw_contenders
 from project import ENVUP, Bench
 from result import Figure, write
+from virtual import kvm, vagrant_libvirt
 
 HERE = Path(__file__).resolve().parent
 MANY, CROWD = 20, 100
+PROVIDERS = ("chroot", "docker", "lxc", "kvm")
 
 
 def verbs(bench: Bench, rounds: int) -> list[Figure]:
@@ -95,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
     work = HERE / "work"
     image = f"{{tarball: {given.tarball.resolve()}}}" if given.tarball else "debian/bookworm"
     bench = Bench(work, image)
-    for provider in ("chroot", "docker", "lxc"):
+    for provider in PROVIDERS:
         with bench.up(bench.project("warm", 1, provider=provider)):
             pass
     fewer = max(3, given.rounds // 3)
@@ -106,7 +108,9 @@ def main(arguments: Sequence[str]) -> int:
             ("Disk", [disk(bench)]),
             ("Docker and LXC against their own tools, image present", containers(bench, fewer)),
             ("Docker against Vagrant's docker provider", vagrant(bench, 3)),
-            ("Many machines", [growth(bench, name, MANY, fewer) for name in ("chroot", "docker", "lxc")]),
+            ("KVM without hardware acceleration, image present", kvm(bench, max(3, fewer // 2))),
+            ("KVM against Vagrant's libvirt provider, one shell step", vagrant_libvirt(bench)),
+            ("Many machines", [growth(bench, name, MANY, fewer) for name in PROVIDERS]),
         ]
     finally:
         for path in work.iterdir():
