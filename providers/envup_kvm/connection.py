@@ -33,9 +33,11 @@ def of(spec: MachineSpec) -> str:
     return str(options_of(spec, "kvm").get("uri", default()))
 
 
-def is_remote(uri: str) -> bool:
-    """Whether its libvirt runs on another host."""
-    return urlsplit(uri).hostname is not None
+def is_apart(uri: str) -> bool:
+    """Whether the machines there have nothing of this account's files and sockets here: those of another host, and
+    those of root's libvirt where an ordinary account uses it."""
+    parts = urlsplit(uri)
+    return parts.hostname is not None or (parts.path == "/system" and os.geteuid() != 0)
 
 
 def connect(uri: str) -> Any:

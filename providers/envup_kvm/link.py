@@ -1,7 +1,7 @@
 """The connection that every command to one machine shares: OpenSSH's client, which passes on a socket here to the
 agent's socket there. For the small programs as well; imports nothing heavy.
 
-    <place>/port        libvirt's socket of the virtio-serial port; an empty file for a machine on another host
+    <place>/port        libvirt's socket of the virtio-serial port; an empty file for a machine that is apart
     <place>/way         the client's socket; who connects to it speaks with the agent
     <place>/ssh_config  known_hosts key   what the client goes by
     <place>/log         what the client says of the current connection
@@ -41,7 +41,7 @@ _BANNER = 10
 can meet what served the last one."""
 _TRIES = 3
 _KEPT = ("PATH", "HOME", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "PYTHONPATH")
-"""Variables for the client; libvirt goes by them on its way to another host."""
+"""Variables for the client; libvirt goes by them on its way to a machine that is apart."""
 STAGES = (
     (b"Authenticated to", "the agent"),
     (b"SSH2_MSG_NEWKEYS received", "authentication"),

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 from xml.etree import ElementTree as xml
 
 from envup.namespaces import records
@@ -58,8 +57,8 @@ class Keeper(client.Keeper):
 
 
 def is_near(spec: MachineSpec) -> bool:
-    """Whether the machine runs on this host."""
-    return not urlsplit(connection.of(spec)).netloc
+    """Whether the machine can be plugged into a network here."""
+    return not connection.is_apart(connection.of(spec))
 
 
 def reasons(spec: MachineSpec, *, rootless: bool) -> Iterator[str]:
@@ -76,13 +75,13 @@ def reasons(spec: MachineSpec, *, rootless: bool) -> Iterator[str]:
 def _far(spec: MachineSpec, wanted: network.Network) -> Iterator[str]:
     where = connection.of(spec)
     if spec.ports:
-        yield f"ports: machines at {where} are on another host, whose ports are not forwarded; leave kvm.uri out"
+        yield f"ports: machines at {where} are apart, and no port is forwarded to them; leave kvm.uri out"
     if spec.peers:
-        yield f"peers: machines at {where} are on another host and do not reach each other; leave kvm.uri out"
+        yield f"peers: machines at {where} are apart and do not reach each other; leave kvm.uri out"
     if wanted.kind == "bridge":
-        yield f"kvm.network: machines at {where} are on another host; leave kvm.network out"
+        yield f"kvm.network: machines at {where} are apart; leave kvm.network out"
     if any(options_of(spec, NAME).get(key) for key in ("address", "host_loopback")):
-        yield f"kvm.address, kvm.host_loopback: machines at {where} are on another host; leave both out"
+        yield f"kvm.address, kvm.host_loopback: machines at {where} are apart; leave both out"
 
 
 def place(machine: Machine, spec: MachineSpec) -> Place:
@@ -114,14 +113,15 @@ def _script(place: Place, *, is_near: bool) -> str:
         lines += [
             "mkdir -p /run/systemd/network",
             f"printf '{_UNMANAGED}' >/run/systemd/network/05-envup.network",
-            f"ip link set eth0 mtu {_mtu(place.network) if is_near else _USER_MTU} up",
+            f"ip link set eth0 mtu {mtu(place.network) if is_near else _USER_MTU} up",
             f"ip address add {own} broadcast {own.network.broadcast_address} dev eth0",
             f"ip route add default via {way_out}",
         ]
     return "\n".join([*lines, ""])
 
 
-def _mtu(wanted: network.Network) -> int:
+def mtu(wanted: network.Network) -> int:
+    """Bytes of the longest packet on a network of this host."""
     if wanted.kind == "private":
         return bridge.MTU
     return int(Path(f"/sys/class/net/{wanted.bridge}/mtu").read_text(encoding="ascii"))

@@ -2,8 +2,8 @@
 
 QEMU connects when it starts and stays connected to its end, also when the machine restarts itself: the connection is
 the sign that the machine lives. Each frame has its length before it, 32 bits, the highest first (qemu(1), -netdev
-stream; net/stream.c). What QEMU does not take is kept, at most one batch, and the tap is not read until it is gone: then
-it is the kernel that drops, as it does for a card that is slow.
+stream; net/stream.c). What QEMU does not take is kept, at most one batch, and the tap is not read until it is gone:
+then it is the kernel that drops, as it does for a card that is slow.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Nothing of it is needed after the machine has stopped; each start makes it anew.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shlex
@@ -53,6 +54,12 @@ def make(place: Path, keys: Path, facts: Mapping[str, Any]) -> None:
     _write_bytes(place / FACTS, _told(keys, json.dumps(facts)))
 
 
+def told(place: Path) -> tuple[int, str]:
+    """(bytes, digest) of what a machine that starts is told, in which are keys of its own. Errors: `OSError`."""
+    content = (place / FACTS).read_bytes()
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
 def make_again(place: Path, keys: Path, size: int) -> None:
     """The same for one that goes on from its memory, where it has its facts: those here are `size` empty bytes until
     `tell_again`. Errors: `OSError`, `EnvupError`."""
@@ -73,7 +80,7 @@ def _lay_out(place: Path, keys: Path) -> None:
         programs.remove(place)
     place.mkdir(mode=0o711, parents=True)
     known = directories.read(f"{keys}/{directories.MACHINE}") or {}
-    if connection.is_remote(known["uri"]):
+    if connection.is_apart(known["uri"]):
         (place / link.PORT).touch()
     _write(place / link.CONFIG, _config(known))
     _write(place / KEY, (keys / KEY).read_text())
@@ -81,10 +88,10 @@ def _lay_out(place: Path, keys: Path) -> None:
 
 
 def _config(known: Mapping[str, Any]) -> str:
-    is_remote = connection.is_remote(known["uri"])
+    is_apart = connection.is_apart(known["uri"])
     there = commands.remote("remote_proxy", known["uri"], domains.name(known["labels"]), PORT)
-    line = there if is_remote else commands.proxy(link.PORT)
-    return link.config(shlex.join(line).replace("%", "%%"), passes=not is_remote)
+    line = there if is_apart else commands.proxy(link.PORT)
+    return link.config(shlex.join(line).replace("%", "%%"), passes=not is_apart)
 
 
 def _told(keys: Path, facts: str) -> bytes:

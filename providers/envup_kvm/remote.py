@@ -1,5 +1,5 @@
-"""Machines on another host, by a URI such as qemu+ssh://host/system: what they are made of goes to a storage pool
-there.
+"""Machines apart: on another host, by a URI such as qemu+ssh://host/system, or in root's libvirt where an ordinary
+account uses that. What they are made of goes to a storage pool there.
 
     envup-<owner>-*                 guest kit and images, shared by all machines of this home of envup there
     <domain>.qcow2                  a machine's disk
@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from xml.etree import ElementTree as xml
 
 from envup.errors import EnvupError
@@ -28,36 +27,36 @@ DISK, FACTS, CONSOLE = "qcow2", "facts", "console"
 
 
 def reasons(spec: MachineSpec) -> Iterator[str]:
-    """Why a machine cannot be on another host, one sentence each."""
+    """Why a machine cannot be apart, one sentence each."""
     uri, options = connection.of(spec), options_of(spec, "kvm")
-    if not connection.is_remote(uri):
+    if not connection.is_apart(uri):
         if "pool" in options:
-            yield "kvm.pool: it is for machines on another host, by kvm.uri"
+            yield "kvm.pool: it is for machines apart, on another host or in root's libvirt, by kvm.uri"
         return
-    where = f"the machine runs on {urlsplit(uri).hostname}"
+    where = f"machines at {uri} are apart"
     if spec.mounts:
-        yield f"mounts: {where}, which does not have this host's paths; write `mounts: []` and use copy steps"
+        yield f"mounts: {where} and do not have these paths; write `mounts: []` and use copy steps"
     if options.get("disks"):
-        yield f"kvm.disks: {where}; only a machine on this host can have more than one"
+        yield f"kvm.disks: {where} and have one disk; leave kvm.disks or kvm.uri out"
     if spec.image.source == "disk":
-        yield f"image: {where}, and disk images are for machines on this host"
+        yield f"image: {where} and boot no disk images; leave kvm.uri out"
 
 
 def refuse(machine: Machine, what: str) -> None:
-    """Errors: `EnvupError` where the machine is on another host."""
-    if _known(machine) is not None:
+    """Errors: `EnvupError` where the machine is apart."""
+    if (known := _known(machine)) is not None:
         name = machine.labels["envup.machine"]
-        raise EnvupError(f"machine '{name}' is on another host, where provider kvm has no {what}")
+        raise EnvupError(f"machine '{name}' is apart, at {known['uri']}: provider kvm has no {what} there")
 
 
 def _known(machine: Machine) -> Mapping[str, Any] | None:
-    """What it was made with; None where it runs on this host."""
+    """What it was made with; None where it is not apart."""
     known = directories.read(f"{machine.directory}/{directories.MACHINE}") or {}
-    return known if connection.is_remote(known.get("uri", "")) else None
+    return known if connection.is_apart(known.get("uri", "")) else None
 
 
 def console_line(machine: Machine, *, follow: bool) -> tuple[str, ...] | None:
-    """The line that says what its console said since it was started; None where it runs on this host. Errors:
+    """The line that says what its console said since it was started; None where it is not apart. Errors:
     `EnvupError` with `follow`."""
     known = _known(machine)
     if known is None:
@@ -77,7 +76,7 @@ class Remote:
 
     @classmethod
     def of(cls, libvirtd: Any, machine: Machine) -> Remote | None:
-        """That of a machine; None where it runs on this host. Errors: `EnvupError`."""
+        """That of a machine; None where it is not apart. Errors: `EnvupError`."""
         known = _known(machine)
         if known is None:
             return None

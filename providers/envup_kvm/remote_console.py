@@ -1,4 +1,4 @@
-"""What the console of a machine on another host said: `python -P -m envup_kvm.remote_console URI POOL DOMAIN DATA`."""
+"""What the console of a machine that is apart said: `python -P -m envup_kvm.remote_console URI POOL DOMAIN DATA`."""
 
 from __future__ import annotations
 

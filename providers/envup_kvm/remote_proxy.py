@@ -1,4 +1,4 @@
-"""OpenSSH's way to a machine on another host: `python -P -m envup_kvm.remote_proxy URI DOMAIN PORT` carries between its
+"""OpenSSH's way to a machine that is apart: `python -P -m envup_kvm.remote_proxy URI DOMAIN PORT` carries between its
 standard streams and a virtio-serial port, through libvirt's own connection."""
 
 from __future__ import annotations

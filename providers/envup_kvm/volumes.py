@@ -1,4 +1,4 @@
-"""Files of machines on another host: volumes in a storage pool of its libvirt.
+"""Files of machines that are apart (`remote`): volumes in a storage pool of their libvirt.
 
 Their names begin with `envup-` and an owner that differs for each home of envup, as nobody else knows which of them are
 whole. Elements are those of https://libvirt.org/formatstorage.html.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ LIMIT = 120
 class Account:
     """An ordinary account as it is after a login: no session directory, no variables but the plain ones."""
 
-    def __init__(self, name: str, place: Path, home: Path) -> None:
-        self.name, self.place, self.home = name, place, home
+    def __init__(self, name: str, place: Path, home: Path, groups: Sequence[str] = ()) -> None:
+        self.name, self.place, self.home, self.groups = name, place, home, groups
         self.entry = pwd.getpwnam(name)
         self.interpreter = readable.interpreter(name)
         self.environment = {"HOME": str(home), "PATH": os.defpath, "USER": name, "LOGNAME": name}
@@ -44,7 +44,7 @@ class Account:
         """Start a program as this account."""
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         settings = {**streams, "cwd": directory or self.home, "env": self.environment, **options}
-        who = {"user": self.entry.pw_uid, "group": self.entry.pw_gid, "extra_groups": []}
+        who = {"user": self.entry.pw_uid, "group": self.entry.pw_gid, "extra_groups": self.groups}
         return subprocess.Popen(argv, text=True, **who, **settings)
 
     def processes(self) -> list[str]:
