@@ -17,6 +17,14 @@ _FATAL = (b"Kernel panic - not syncing", b"envup: boot: fatal:")
 """What a console says of a machine that will not come up; the first program of a machine that fails ends its kernel."""
 
 
+def _is_fatal(line: bytes) -> bool:
+    return any(mark in line for mark in _FATAL)
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace").replace("\r", "").rstrip()
+
+
 class Console:
     """What a machine says from `start` on, in bytes; a `link.Watch`."""
 
@@ -43,16 +51,21 @@ class Console:
     def failure(self) -> str | None:
         """See `link.Watch`."""
         *lines, self._unended = (self._unended + os.read(self.fileno(), 1 << 16)).split(b"\n")
-        for line in lines:
-            if any(mark in line for mark in _FATAL):
-                return line.decode(errors="replace").strip()
-        return None
+        return "its console tells of a failure" if any(map(_is_fatal, lines)) else None
 
     def last_lines(self, count: int) -> list[str]:
-        """The newest."""
+        """The newest, of a failure those that lead to it: a kernel that panics goes on to say what helps nobody."""
         with self._log.open("rb") as file:
             file.seek(self._start)
-            return file.read().decode(errors="replace").replace("\r", "").splitlines()[-count:]
+            lines = file.read().split(b"\n")
+        end = next((number for number, line in enumerate(lines, 1) if _is_fatal(line)), len(lines))
+        return list(filter(None, map(_text, lines[:end])))[-count:]
+
+    def mentions(self, mark: str) -> bool:
+        """Whether it has said that since then."""
+        with self._log.open("rb") as file:
+            file.seek(self._start)
+            return mark.encode() in file.read()
 
     def _output(self) -> IO[bytes]:
         assert self._reader is not None and self._reader.stdout is not None

@@ -81,11 +81,12 @@ def _end_group(group: int) -> None:
         return  # nothing of it is left
 
 
-def answer(way: int) -> Server | None:
-    """A server, where the host has said something."""
+def answer(way: int, *, silent: bool = False) -> Server | None:
+    """A server, where the host has said something; with `silent` also where it is connected."""
     poll = select.poll()
     poll.register(way, select.POLLIN)
-    return Server(way) if [event for _way, event in poll.poll(0)] == [select.POLLIN] else None
+    events = [event for _way, event in poll.poll(0)]
+    return Server(way) if events == [select.POLLIN] or (silent and not events) else None
 
 
 class WayIn:
@@ -94,7 +95,8 @@ class WayIn:
     def __init__(self) -> None:
         self.listener = listen()
         self.way = open_port()
-        self.server = answer(self.way)
+        # A client from before the machine restarted itself waits for ever, unless it hears what it does not understand.
+        self.server = answer(self.way, silent=True)
 
 
 def _start(way: int) -> tuple[int, int]:
