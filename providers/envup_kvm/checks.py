@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 from envup.namespaces import checks
@@ -31,8 +32,12 @@ def reasons(spec: MachineSpec) -> list[str]:
 def _image(spec: MachineSpec) -> Iterator[str]:
     if spec.image.source == "host":
         yield "image: host is a view of this very system, which no virtual machine has; use provider chroot"
-    if spec.image.source == "disk":
-        yield "image: provider kvm cannot boot disk images yet; use a root file system"
+    if spec.image.source != "disk":
+        return
+    if shutil.which("xorriso") is None:
+        yield "image: a disk image needs the program xorriso on this host; install the package xorriso"
+    if options_of(spec, "kvm").get("init", "auto") != "auto":
+        yield "kvm.init: a disk image boots with its own init; leave it out"
 
 
 def _network(spec: MachineSpec) -> Iterator[str]:

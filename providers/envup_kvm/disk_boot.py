@@ -2,15 +2,16 @@
 what the first program of other machines does, and leaves the agent behind when the machine has booted."""
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH112, PTH114, PTH123
+# ruff: noqa: PTH110, PTH112, PTH114, PTH123
 
 from __future__ import annotations
 
 import json
 import os
+import socket
 
 from envup.namespaces import guestfiles, syscalls
-from envup_kvm import agent, mounting
+from envup_kvm import agent, mounting, server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,16 +25,16 @@ _PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def main(_arguments: list[str]) -> int:
-    """Returns at once, so that cloud-init goes on; the agent stays."""
-    with open(f"{agent.KIT}/facts/machine.json", encoding="utf-8") as file:
+    """Returns at once, so that cloud-init goes on; the agent stays. Errors: `OSError`, `MountError`."""
+    way_in = server.WayIn()
+    with open(f"{server.KIT}/facts/machine.json", encoding="utf-8") as file:
         facts = json.load(file)
     _prepare(facts)
     if os.fork() == 0:
         os.setsid()
         _leave_service()
         kind = "systemd" if os.path.isdir("/run/systemd/system") else "own"
-        _await_boot(kind)
-        agent.main({**facts, "kind": kind}, None)
+        agent.main({**facts, "kind": kind}, _booted(kind), way_in)
     return 0
 
 
@@ -59,8 +60,14 @@ def _leave_service() -> None:
         os.dup2(source, descriptor)
 
 
-def _await_boot(kind: str) -> None:
-    """Wait until all that starts has started or failed; either lets in who is to look at it."""
+def _booted(kind: str) -> socket.socket:
+    """Where it is said that all that starts has started or failed; either lets in who is to look at it."""
     line = ("systemctl", "is-system-running", "--wait") if kind == "systemd" else ("cloud-init", "status", "--wait")
-    quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    os.waitpid(os.posix_spawnp(line[0], line, _PATH, file_actions=quiet), 0)
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    if os.fork() == 0:
+        quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+        os.waitpid(os.posix_spawnp(line[0], line, _PATH, file_actions=quiet), 0)
+        its.send(b"READY=1")
+        os._exit(0)
+    its.close()
+    return ours

@@ -41,6 +41,11 @@ def every(directory: Path) -> Iterator[Path]:
     yield from directory.glob("*.raw")
 
 
+def boots(base: Path) -> bool:
+    """Whether it is a disk image rather than a file system that needs a kernel of the kit."""
+    return base.suffix != ".ext4"
+
+
 def kind(base: Path) -> str:
     """The format of what a machine's disk is laid over."""
     return _FORMATS[base.suffix]

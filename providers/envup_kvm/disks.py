@@ -94,13 +94,19 @@ def lay_over(base: Path, disk: Path, size: int) -> None:
 
 
 def wanted(base: Path, space: int | None) -> int:
-    """Bytes of the disk of a machine that may write `space` bytes, beside what is on the base already. Errors:
-    `EnvupError`."""
+    """Bytes of the disk of a machine that may write `space` bytes, beside what is on the base already. A disk image is
+    of that size in all. Errors: `EnvupError`."""
+    if disk_images.boots(base):
+        return _wanted_of_disk(disk_images.size(base), space)
     space = SIZE if space is None else space
-    if base.suffix != ".ext4":
-        return max(space, disk_images.size(base))
     size = filesystems.used(base) + space + space // _TABLES
     return max(-(-size // _GRAIN) * _GRAIN, base.stat().st_size)
+
+
+def _wanted_of_disk(size: int, space: int | None) -> int:
+    if space is not None and space < size:
+        raise EnvupError(f"resources.disk: the disk image has {size} bytes, and no machine of it can have less")
+    return max(size, SIZE) if space is None else -(-space // _GRAIN) * _GRAIN
 
 
 def grow(disk: Path, size: int) -> None:

@@ -9,13 +9,15 @@ from envup.provider import MachineSpec, options_of
 from envup_kvm import network, shares
 
 
-def of(spec: MachineSpec, place: Place, *, first: bool) -> dict[str, Any]:
-    """They, as JSON, for a machine that is at `place`. `first`: it never ran before."""
+def of(spec: MachineSpec, place: Place, *, first: bool, boots_itself: bool) -> dict[str, Any]:
+    """They, as JSON, for a machine that is at `place`. `first`: it never ran before; `boots_itself`: its image is a
+    disk image."""
     return {
         "hostname": spec.hostname or spec.name,
         **network.facts(spec, place),
         "environment": dict(spec.environment),
         "init": options_of(spec, "kvm").get("init", "auto"),
         "first": first,
+        "boots_itself": boots_itself,
         "mounts": [(mount.target, mount.read_only) for mount in shares.ordered(spec)],
     }

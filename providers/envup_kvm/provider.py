@@ -8,8 +8,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from envup.errors import EnvupError, TransportError
-from envup.events import Event
+from envup.events import Emit, Event
 from envup.image import Image
+from envup.model import ImageReference
 from envup.namespaces import directories
 from envup.namespaces.directories import Directories
 from envup.provider import (
@@ -21,6 +22,7 @@ from envup.provider import (
     ImageForms,
     Instance,
     MachineSpec,
+    OwnImages,
     Provider,
     ProviderContext,
     Resize,
@@ -41,12 +43,13 @@ _PATIENCE = 60.0
 """Seconds in which a machine that goes on answers."""
 
 
-class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForms):
+class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForms, OwnImages):
     """Virtual machines of libvirt's QEMU driver, on disks that are laid over images."""
 
     name: ClassVar[str] = "kvm"
     isolation: ClassVar[str] = "machine"
     modes: ClassVar[frozenset[str]] = frozenset({"root", "rootless"})
+    sources: ClassVar[frozenset[str]] = frozenset({"disk"})
     touches: ClassVar[Mapping[str, str]] = {"resources.memory": "restart", "resources.cpus": "restart"}
 
     def __init__(self, context: ProviderContext) -> None:
@@ -227,6 +230,10 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
         except link.NoWay as error:
             brief = f"machine '{instance.machine}' cannot be reached"
             raise TransportError(brief, details=str(error), hint="look at `env status`") from error
+
+    def obtain(self, reference: ImageReference, emit: Emit, *, refresh: bool = False) -> Image:
+        """See `OwnImages`."""
+        return self._disks().obtain(reference.options, emit, refresh=refresh)
 
     def forms(self) -> Sequence[tuple[str, int]]:
         """See `ImageForms`."""

@@ -14,14 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from envup.namespaces import programs
+from envup.networks import network as networks
+from envup.networks.addresses import Place
+from envup_kvm import network
 
 FILE = "seed.iso"
+TRACE = "cloud-init["
+"""In what cloud-init says on the console."""
+NEEDS = "a disk image needs cloud-init with its data source NoCloud, and a kernel with ext4 and virtio_console"
 _SCRIPT = Path(__file__).with_name("seed.sh")
 
 
-def make(file: Path, identity: str, facts: Mapping[str, Any], network: Mapping[str, Any]) -> None:
-    """Make the new file. `identity` is that of this incarnation of the machine: another one is another first boot.
-    `network` is in version 2 of cloud-init's format. Errors: `EnvupError`, `OSError`."""
+def make(file: Path, identity: str, facts: Mapping[str, Any], place: Place) -> None:
+    """Make the file anew. `identity` is that of this incarnation of the machine: another one is another first boot.
+    Errors: `EnvupError`, `OSError`."""
     user = {
         "bootcmd": [["sh", "-c", _SCRIPT.read_text()]],
         "manage_etc_hosts": False,
@@ -30,8 +36,9 @@ def make(file: Path, identity: str, facts: Mapping[str, Any], network: Mapping[s
     texts = {
         "meta-data": json.dumps({"instance-id": identity, "local-hostname": facts["hostname"]}),
         "user-data": f"#cloud-config\n{json.dumps(user)}\n",
-        "network-config": json.dumps(network),
+        "network-config": json.dumps(_network(place, facts["resolver"])),
     }
+    file.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         for name, text in texts.items():
             (Path(directory) / name).write_text(text)
@@ -41,13 +48,18 @@ def make(file: Path, identity: str, facts: Mapping[str, Any], network: Mapping[s
     file.chmod(0o600)
 
 
-def ethernet(mac: str, address: str, gateway: str, resolver: str) -> dict[str, Any]:
-    """The network of a machine with one card."""
+def _network(place: Place, resolver: str | None) -> dict[str, Any]:
+    """In version 2 of cloud-init's format."""
+    if place.network.kind == "none":
+        return {"version": 2, "ethernets": {}}
+    lines = [line.split() for line in (resolver or "").splitlines()]
+    servers = [line[1] for line in lines if line[:1] == ["nameserver"]]
     card = {
-        "match": {"macaddress": mac},
+        "match": {"macaddress": place.hardware},
         "set-name": "eth0",
-        "addresses": [address],
-        "routes": [{"to": "0.0.0.0/0", "via": gateway}],
-        "nameservers": {"addresses": [resolver]},
+        "mtu": network.mtu(place.network),
+        "addresses": [place.interface()],
+        "routes": [{"to": "0.0.0.0/0", "via": str(networks.gateway(place.network))}],
+        "nameservers": {"addresses": servers},
     }
     return {"version": 2, "ethernets": {"eth0": card}}

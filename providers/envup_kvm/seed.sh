@@ -3,7 +3,7 @@ PATH=/usr/sbin:/usr/bin:/sbin:/bin
 envup=/run/envup
 [ -e $envup/kit/python ] && exit 0
 fail() {
-    echo "envup: cloud-init: $*" >/dev/console
+    echo "envup: boot: fatal: $*" >/dev/console
     exit 1
 }
 for module in virtio_blk virtio_console ext4; do

@@ -14,6 +14,7 @@ from envup.value import replace
 from envup_kvm import (
     acceleration,
     connection,
+    disk_images,
     disks,
     domains,
     extra_disks,
@@ -23,6 +24,7 @@ from envup_kvm import (
     places,
     readiness,
     remote,
+    seed,
     shares,
     started,
 )
@@ -31,8 +33,8 @@ from envup_kvm.kits import Kit
 from envup_kvm.machines import BOOTED, CONSOLE, DISK, Machine
 from envup_kvm.parts import Parts
 
-_TIMEOUTS = {True: 60, False: 600}
-"""Seconds for a boot, by whether it is accelerated."""
+_TIMEOUTS = {(True, False): 60, (False, False): 600, (True, True): 180, (False, True): 900}
+"""Seconds for a boot, by whether it is accelerated and whether it is that of a disk image."""
 _LINES = 20
 """Lines of the console that an error shows."""
 _warned: dict[Path, str] = {}
@@ -52,9 +54,12 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
     with network.joined(machine, spec, place) as joining:
         with connection.telling(f"cannot start machine '{spec.name}'"):
             first = not (machine.directory / BOOTED).exists()
-            places.make(machine.place, machine.directory, facts.of(spec, place, first=first))
-            started.note(machine, spec, (machine.place / places.FACTS).stat().st_size)
             made = parts(machine, known, spec, kit, accelerated=accelerated)
+            told = facts.of(spec, place, first=first, boots_itself=made.seed is not None)
+            places.make(machine.place, machine.directory, told)
+            if made.seed is not None:
+                seed.make(made.seed, made.uuid, told, place)
+            started.note(machine, spec, (machine.place / places.FACTS).stat().st_size)
             made = made if away is None else away.publish(made)
             card = network.card(spec, place, machine.place / network.SOCKET)
             domain = libvirtd.defineXML(domains.describe(spec, replace(made, card=card)))
@@ -63,7 +68,7 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
             with shares.offered(libvirtd, machine.place, spec):
                 domain.create()
         with _told_from(away):
-            _await_up(libvirtd, machine, spec, joining, console, accelerated=accelerated)
+            _await_up(libvirtd, machine, spec, joining, console, made)
     (machine.place / places.FACTS).unlink()  # QEMU has it open; it holds what must lie on no disk
 
 
@@ -97,25 +102,33 @@ def _await_up(
     spec: MachineSpec,
     joining: network.Joining,
     console: readiness.Console,
-    *,
-    accelerated: bool,
+    made: Parts,
 ) -> None:
     """Return when a program can run in it. Errors: `EnvupError`; it is ended."""
     try:
-        seconds = options_of(spec, "kvm").get("boot_timeout", _TIMEOUTS[accelerated])
+        seconds = made.options.get("boot_timeout", _TIMEOUTS[made.accelerated, made.seed is not None])
         with console.followed():
             readiness.await_machine(machine.place, seconds, console)
         joining.settle()
     except link.NoWay as error:
         machine.end(libvirtd)
-        raise EnvupError(
-            f"machine '{spec.name}' does not come up: {error.stage} fails",
-            details="\n".join([str(error), *console.last_lines(_LINES)]),
-            hint="`env logs` shows all that its console said",
-        ) from error
+        raise _failure(spec, made, error, console) from error
     except BaseException:
         machine.end(libvirtd)
         raise
+
+
+def _failure(spec: MachineSpec, made: Parts, error: link.NoWay, console: readiness.Console) -> EnvupError:
+    """What is told when nobody is let in. A disk image is silent until cloud-init has run."""
+    stage, hint = error.stage, "`env logs` shows all that its console said"
+    if made.seed is not None and stage == "boot":
+        stage = "cloud-init" if console.mentions(seed.TRACE) else "boot"
+        hint = f"{seed.NEEDS}; {hint}"
+    return EnvupError(
+        f"machine '{spec.name}' does not come up: {stage} fails",
+        details="\n".join([str(error), *console.last_lines(_LINES)]),
+        hint=hint,
+    )
 
 
 def is_up(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
@@ -128,7 +141,7 @@ def is_up(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
         if state == "suspended" and (domain := machine.domain(libvirtd)) is not None:
             domain.resume()
     try:
-        seconds = options_of(spec, "kvm").get("boot_timeout", _TIMEOUTS[False])
+        seconds = options_of(spec, "kvm").get("boot_timeout", max(_TIMEOUTS.values()))
         readiness.await_machine(machine.place, seconds, None)
     except link.NoWay:
         return False
@@ -137,7 +150,7 @@ def is_up(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
 
 def parts(machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Kit, *, accelerated: bool) -> Parts:
     """What the domain of a machine is made of."""
-    options = options_of(spec, "kvm")
+    options, base = options_of(spec, "kvm"), Disks(machine.data).path(known["image"])
     return Parts(
         name=domains.name(known["labels"]),
         uuid=known["id"],
@@ -146,7 +159,9 @@ def parts(machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Ki
         accelerated=accelerated,
         kit=kit,
         root=machine.directory / DISK,
-        base=Disks(machine.data).path(known["image"]),
+        base=base,
+        base_format=disk_images.kind(base),
+        seed=machine.directory / seed.FILE if disk_images.boots(base) else None,
         facts=machine.place / places.FACTS,
         console=machine.directory / CONSOLE,
         port=machine.place / link.PORT,

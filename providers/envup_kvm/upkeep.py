@@ -6,7 +6,9 @@ system after its disk grew."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
 import os
 import struct
 import time
@@ -21,6 +23,7 @@ _FACTS = "/run/envup/kit/facts/machine.json"
 _RESIZE = 0x40086610
 """EXT4_IOC_RESIZE_FS of the kernel's fs/ext4/ext4.h, with the number of blocks."""
 _SECTOR = 512
+_PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
             time.clock_settime_ns(time.CLOCK_REALTIME, request["time"])
             with open(_FACTS, encoding="utf-8", errors="surrogateescape") as file:
                 return {"facts": file.read()}
-        return {"size": grow()}
+        return {"size": _grow_by_cloud_init() if _booted_itself() else grow()}
     except OSError as error:
         return {"error": error.strerror or str(error)}
 
@@ -48,3 +51,19 @@ def grow() -> int:
         return os.fstatvfs(root).f_blocks * status.f_frsize
     finally:
         os.close(root)
+
+
+def _booted_itself() -> bool:
+    with open(_FACTS, encoding="utf-8", errors="surrogateescape") as file:
+        return bool(json.load(file)["boots_itself"])
+
+
+def _grow_by_cloud_init() -> int:
+    """As it does at each boot: the root's partition, then its file system, of whatever kind that is."""
+    for module in ("growpart", "resizefs"):
+        line = ("cloud-init", "single", "--name", module, "--frequency", "always")
+        quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+        if os.waitpid(os.posix_spawnp(line[0], line, _PATH, file_actions=quiet), 0)[1]:
+            raise OSError(errno.EIO, f"cloud-init's module {module} fails; see /var/log/cloud-init.log in the machine")
+    status = os.statvfs("/")
+    return status.f_blocks * status.f_frsize
