@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
-from envup_kvm import shares
+from envup_kvm import seats, shares
 from envup_kvm.parts import Parts, add
 from envup_kvm.server import PORT
 
@@ -30,6 +30,7 @@ def describe(parts: Parts) -> xml.Element:
     add(devices, "memballoon", model="virtio")
     rng = add(devices, "rng", model="virtio")
     add(rng, "backend", "/dev/urandom", model="random")
+    seats.give(devices)
     return devices
 
 

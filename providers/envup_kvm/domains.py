@@ -1,4 +1,4 @@
-"""A machine as libvirt takes it: the description of a domain, and the labels in it.
+"""A machine as libvirt takes it: the description of a domain.
 
 Elements are those of https://libvirt.org/formatdomain.html.
 """
@@ -6,27 +6,17 @@ Elements are those of https://libvirt.org/formatdomain.html.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from xml.etree import ElementTree as xml
 
 from envup.provider import MachineSpec
-from envup_kvm import devices, firmware, shares
+from envup_kvm import devices, domain_labels, firmware, shares
 from envup_kvm.parts import Parts, add
 
-NAMESPACE = "https://envup.invalid/xmlns/machine/1"
-"""Of our element in a domain's metadata."""
 DEFAULT_MEMORY = 512 << 20
 """Bytes, where no limit is declared: a virtual machine has as much as it was given."""
 LEAST_MEMORY = 160 << 20
 """Bytes; a Debian kernel with the agent starts in no less."""
 MOST_DEFAULT_CPUS = 4
-
-xml.register_namespace("envup", NAMESPACE)
-
-
-def name(labels: Mapping[str, str]) -> str:
-    """The domain's."""
-    return f"envup-{labels['envup.environment']}-{labels['envup.machine']}"
 
 
 def describe(spec: MachineSpec, parts: Parts) -> str:
@@ -34,7 +24,7 @@ def describe(spec: MachineSpec, parts: Parts) -> str:
     domain = xml.Element("domain", type="kvm" if parts.accelerated else "qemu")
     for tag, text in (("name", parts.name), ("uuid", parts.uuid)):
         add(domain, tag, text)
-    domain.append(_metadata(parts))
+    domain.append(domain_labels.metadata(parts.labels, str(parts.directory)))
     add(domain, "memory", str((spec.resources.memory or DEFAULT_MEMORY) >> 10), unit="KiB")
     add(domain, "vcpu", str(cpus(spec)))
     if parts.shares is not None:
@@ -55,23 +45,6 @@ def cpus(spec: MachineSpec) -> int:
     """How many processors the machine has."""
     declared = spec.resources.cpus
     return min(os.cpu_count() or 1, MOST_DEFAULT_CPUS) if declared is None else max(1, int(declared))
-
-
-def labels_of(description: str) -> tuple[dict[str, str], str] | None:
-    """(labels, directory) of a domain of ours, None of any other."""
-    element = xml.fromstring(description).find(f"metadata/{{{NAMESPACE}}}machine")
-    if element is None:
-        return None
-    labels = {label.attrib["name"]: label.attrib["value"] for label in element}
-    return labels, element.attrib["directory"]
-
-
-def _metadata(parts: Parts) -> xml.Element:
-    metadata = xml.Element("metadata")
-    machine = add(metadata, f"{{{NAMESPACE}}}machine", directory=str(parts.directory))
-    for label, value in parts.labels.items():
-        add(machine, f"{{{NAMESPACE}}}label", name=label, value=value)
-    return metadata
 
 
 def _cpu(parts: Parts) -> xml.Element:

@@ -12,7 +12,7 @@ import libvirt
 from envup.namespaces import directories, programs, records
 from envup.provider import ProviderContext
 from envup.value import Value
-from envup_kvm import connection, domains
+from envup_kvm import connection, domain_labels
 
 DISK, CONSOLE, BOOTED = "disk.qcow2", "console.log", "booted"
 STATES = {
@@ -56,7 +56,7 @@ class Machine(Value):
 
     def domain(self, libvirtd: Any) -> Any | None:
         """Its domain, None where there is none. Errors: `EnvupError`."""
-        return lookup(libvirtd, domains.name(self.labels))
+        return lookup(libvirtd, domain_labels.name(self.labels))
 
     def recorded(self) -> Mapping[str, Any] | None:
         """What its last start recorded of its network."""

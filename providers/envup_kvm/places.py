@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from envup.namespaces import directories, programs
-from envup_kvm import commands, connection, domains, link
+from envup_kvm import commands, connection, domain_labels, link
 from envup_kvm.server import PORT
 
 FACTS = "facts.tar"
@@ -89,7 +89,7 @@ def _lay_out(place: Path, keys: Path) -> None:
 
 def _config(known: Mapping[str, Any]) -> str:
     is_apart = connection.is_apart(known["uri"])
-    there = commands.remote("remote_proxy", known["uri"], domains.name(known["labels"]), PORT)
+    there = commands.remote("remote_proxy", known["uri"], domain_labels.name(known["labels"]), PORT)
     line = there if is_apart else commands.proxy(link.PORT)
     return link.config(shlex.join(line).replace("%", "%%"), passes=not is_apart)
 

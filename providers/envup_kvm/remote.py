@@ -18,7 +18,7 @@ from envup.errors import EnvupError
 from envup.namespaces import directories
 from envup.provider import MachineSpec, options_of
 from envup.value import replace
-from envup_kvm import commands, connection, domains, extra_disks
+from envup_kvm import commands, connection, domain_labels, extra_disks
 from envup_kvm.machines import Machine
 from envup_kvm.parts import Parts
 from envup_kvm.volumes import WHERE, Volumes
@@ -64,7 +64,7 @@ def console_line(machine: Machine, *, follow: bool) -> tuple[str, ...] | None:
     if follow:
         refuse(machine, "console that could be followed")
     return commands.remote(
-        "remote_console", known["uri"], known["pool"], domains.name(machine.labels), str(machine.data)
+        "remote_console", known["uri"], known["pool"], domain_labels.name(machine.labels), str(machine.data)
     )
 
 
@@ -80,7 +80,7 @@ class Remote:
         known = _known(machine)
         if known is None:
             return None
-        return cls(libvirtd, known["pool"], domains.name(machine.labels), machine.data)
+        return cls(libvirtd, known["pool"], domain_labels.name(machine.labels), machine.data)
 
     def publish(self, parts: Parts) -> Parts:
         """Send what is missing there; the parts as they are there. The disk there is as large as the one here, which

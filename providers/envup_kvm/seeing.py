@@ -27,7 +27,7 @@ from envup.namespaces import directories
 from envup.namespaces.directories import Directories
 from envup.provider import Instance
 from envup.value import replace
-from envup_kvm import connection, domains, network
+from envup_kvm import connection, domain_labels, network
 from envup_kvm.machines import BOOTED, STATES
 
 
@@ -49,9 +49,9 @@ def observe(connections: connection.Connections, machines: Directories, environm
     for where in {uri(directory) for directory in machines.all(environment)} or {connection.default()}:
         with connection.telling(f"libvirt at {where} does not list its domains"):
             seen = filter(None, (_seen(domain, machines) for domain in connections.at(where).listAllDomains()))
-            found |= {domains.name(labels): (labels, state) for labels, state in seen}
+            found |= {domain_labels.name(labels): (labels, state) for labels, state in seen}
     kept = [
-        _as_found(instance, found.pop(domains.name(instance.labels), None))
+        _as_found(instance, found.pop(domain_labels.name(instance.labels), None))
         for instance in machines.observe(environment)
     ]
     lost = [
@@ -67,7 +67,7 @@ def _seen(domain: Any, machines: Directories) -> tuple[dict[str, str], str] | No
     if not domain.name().startswith("envup-"):
         return None
     try:
-        known, state = domains.labels_of(domain.XMLDesc()), STATES[domain.state()[0]]
+        known, state = domain_labels.find(domain.XMLDesc()), STATES[domain.state()[0]]
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None

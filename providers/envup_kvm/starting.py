@@ -16,6 +16,7 @@ from envup_kvm import (
     connection,
     disk_images,
     disks,
+    domain_labels,
     domains,
     extra_disks,
     facts,
@@ -152,7 +153,7 @@ def parts(machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Ki
     """What the domain of a machine is made of."""
     options, base = options_of(spec, "kvm"), Disks(machine.data).path(known["image"])
     return Parts(
-        name=domains.name(known["labels"]),
+        name=domain_labels.name(known["labels"]),
         uuid=known["id"],
         labels=known["labels"],
         directory=machine.directory,

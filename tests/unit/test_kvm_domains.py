@@ -10,7 +10,7 @@ import pytest
 
 from envup.model import ImageReference, MachineSpec, Mount, Resources
 from envup.value import NOTHING
-from envup_kvm import checks, domains, extra_disks
+from envup_kvm import checks, domain_labels, domains, extra_disks
 from envup_kvm.kits import Kit
 from envup_kvm.parts import Parts
 
@@ -23,7 +23,7 @@ def parts(*, accelerated: bool = False, options: Mapping[str, object] = NOTHING,
     kit = Kit(Path("/kit/kernel"), Path("/kit/initrd"), Path("/kit/kit.img"), Path("/kit/programs.img"))
     directory = Path("/data/machines/abc.web")
     return Parts(
-        name=domains.name(LABELS),
+        name=domain_labels.name(LABELS),
         uuid="0123456789abcdef0123456789abcdef",
         labels=LABELS,
         directory=directory,
@@ -65,11 +65,11 @@ def test_libvirts_schema_holds(tmp_path: Path, accelerated: bool, options: Mappi
 
 
 def test_labels_come_back() -> None:
-    assert domains.labels_of(domains.describe(spec(), parts())) == (LABELS, "/data/machines/abc.web")
+    assert domain_labels.find(domains.describe(spec(), parts())) == (LABELS, "/data/machines/abc.web")
 
 
 def test_a_domain_of_somebody_else_has_none() -> None:
-    assert domains.labels_of("<domain><name>envup-x</name></domain>") is None
+    assert domain_labels.find("<domain><name>envup-x</name></domain>") is None
 
 
 def test_a_machine_has_what_its_limits_say() -> None:
