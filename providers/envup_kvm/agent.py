@@ -31,7 +31,7 @@ class _Agent:
         self._epoll = select.epoll()
         self._epoll.register(self._listener if ready is None else ready, select.EPOLLIN)
         if self._server is None:
-            self._watch_way()
+            self._await_host()
         else:
             self._epoll.register(self._server.end, select.EPOLLIN)
 
@@ -56,12 +56,12 @@ class _Agent:
             self._ready = None
             self._epoll.register(self._listener, select.EPOLLIN)
 
-    def _watch_way(self) -> None:
+    def _await_host(self) -> None:
         """The kernel wakes whoever waits when the host connects or leaves; a level would be met all the time."""
         self._epoll.register(self._way, select.EPOLLIN | select.EPOLLHUP | select.EPOLLET)
 
     def _serve_way(self) -> None:
-        """Start a server where the host has said something and none runs."""
+        """Start a server where the host speaks to one and none runs."""
         self._server = server.answer(self._way)
         if self._server is not None:
             self._epoll.unregister(self._way)
@@ -69,9 +69,11 @@ class _Agent:
 
     def _forget_server(self, ended: server.Server) -> None:
         self._epoll.unregister(ended.end)
-        ended.close()
-        self._server = None
-        self._watch_way()
+        host_left = ended.close()
+        self._await_host()
+        self._serve_way()
+        if self._server is None and not host_left:
+            server.refuse(self._way)
 
     def _accept(self) -> None:
         connection, _address = self._listener.accept()

@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 
 PORT, WAY, CONFIG, LOG, LOCK, UP = "port", "way", "ssh_config", "log", "lock", "up"
-_BANNER = 10
-"""Seconds in which a machine that has been up before says who it is. A connection that is lost and made again at once
-can meet what served the last one."""
+_BANNER = 30
+"""Seconds in which a machine that has been up before says who it is; it may restart."""
 _TRIES = 3
+_REFUSED = b"banner line contains invalid characters"
+"""What the client says where the machine has it connect anew: see `server.refuse`."""
 _KEPT = ("PATH", "HOME", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "PYTHONPATH")
 """Variables for the client; libvirt goes by them on its way to a machine that is apart."""
 STAGES = (
@@ -133,14 +134,14 @@ def _start(place: str, seconds: float | None, watch: Watch | None) -> None:
     if not os.path.exists(f"{place}/{PORT}"):
         raise NoWay("boot", "the machine is not running")
     was_up = os.path.exists(f"{place}/{UP}")
-    for left in reversed(range(_TRIES if was_up else 1)):
+    for left in reversed(range(_TRIES)):
         code = _try(place, seconds, watch, ("-o", f"ConnectTimeout={_BANNER}") if was_up else ())
         if code == 0:
             os.close(os.open(f"{place}/{UP}", os.O_WRONLY | os.O_CREAT, 0o600))
             return
         with open(f"{place}/{LOG}", "rb") as file:
             said = file.read()
-        if not (left and b"banner" in said):
+        if not (left and (_REFUSED in said or (was_up and b"banner" in said))):
             _complain(code, said)
 
 

@@ -25,6 +25,8 @@ PORT = "org.envup.way"
 KIT = "/run/envup/kit"
 SOCKET = "facts/agent"
 """Where the agent listens, below the kit."""
+_BEGIN = b"SSH-2.0-"
+"""What a client says first, RFC 4253, section 4.2."""
 _LINE = ("/usr/sbin/sshd", "-i", "-e", "-f", "/facts/sshd_config")
 
 
@@ -48,16 +50,16 @@ def open_port() -> int:
 
 
 class Server:
-    """One that runs, and the descriptor of a process that is ready when it has ended."""
+    """One that runs, and the descriptor of a process that is ready when it has ended. `said` is what the host has said
+    to it already."""
 
-    def __init__(self, way: int) -> None:
+    def __init__(self, way: int, said: bytes) -> None:
         self._way = way
-        self._group, self._reader = _start(way)
+        self._group, self._reader = _start(way, said)
         self.end = os.pidfd_open(self._group)
 
-    def close(self) -> None:
-        """After its end. What it has not read any more was meant for nobody else; where it ended as the host had left,
-        all was read, and what is there is the host's that came back."""
+    def close(self) -> bool:
+        """After its end; whether it ended as the host had left."""
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
         host_left = bool(poll.poll(0))
@@ -65,13 +67,7 @@ class Server:
         os.close(self._reader)
         _end_group(self._group)
         os.set_blocking(self._way, False)
-        if host_left:
-            return
-        try:
-            while os.read(self._way, 65536):
-                pass
-        except BlockingIOError:
-            pass  # all of it was read
+        return host_left
 
 
 def _end_group(group: int) -> None:
@@ -82,11 +78,32 @@ def _end_group(group: int) -> None:
 
 
 def answer(way: int, *, silent: bool = False) -> Server | None:
-    """A server, where the host has said something; with `silent` also where it is connected."""
+    """A server, where the host has begun to speak to one; with `silent` also where it is connected. What it says else
+    was meant for one that is gone."""
+    said = b""
+    try:
+        while part := os.read(way, 65536):
+            said += part
+    except BlockingIOError:
+        at = said.rfind(_BEGIN)
+        if at >= 0 or silent:
+            return Server(way, said[at:] if at >= 0 else b"")
+        if said:
+            refuse(way)
+    return None  # a host that is not connected says nothing
+
+
+def refuse(way: int) -> None:
+    """Have the host, if it is connected, connect anew: its client ends at a zero in front of the server's first line,
+    and at a packet without a length. A machine is not told that the host left when it is back at once, and what it said
+    then has gone to the server of before."""
     poll = select.poll()
-    poll.register(way, select.POLLIN)
-    events = [event for _way, event in poll.poll(0)]
-    return Server(way) if events == [select.POLLIN] or (silent and not events) else None
+    poll.register(way, 0)
+    if not poll.poll(0):
+        try:
+            os.write(way, bytes(64))
+        except BlockingIOError:
+            return  # it does not listen
 
 
 class WayIn:
@@ -99,13 +116,14 @@ class WayIn:
         self.server = answer(self.way, silent=True)
 
 
-def _start(way: int) -> tuple[int, int]:
+def _start(way: int, said: bytes) -> tuple[int, int]:
     """Its process, and a descriptor of the one that reads the port. It leads a group with the two that carry its
     streams, as it may not have the port itself: it polls its input and its output apart, and what arrives between the
     two wakes nobody, as the kernel's driver takes it from the queue when it is polled and the interrupt then finds the
     queue empty (drivers/char/virtio_console.c)."""
     os.set_blocking(way, True)
     to_server, from_server = os.pipe(), os.pipe()
+    os.write(to_server[1], said)
     server = _forked(_LINE, (to_server[0], from_server[1]), 0, root=KIT)
     reader, _writer = (
         _forked((f"{KIT}/busybox", "cat"), streams, server) for streams in ((way, to_server[1]), (from_server[0], way))

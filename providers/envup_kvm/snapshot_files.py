@@ -23,15 +23,15 @@ _DIRECTORY = "snapshots"
 
 class Kept(Value):
     """One with its files. `disks` are names in the machine's directory. With memory, `description` is the snapshot's,
-    the machine's as it ran in it, for libvirt; `facts` the size of what it was told, `hypervisor` and `processor` what
-    ran it. `booted`: the machine had been started before."""
+    the machine's as it ran in it, for libvirt; `facts` what it was told, see `places.told`, `hypervisor` and
+    `processor` what ran it. `booted`: the machine had been started before."""
 
     name: str
     created: float
     disks: tuple[str, ...]
     booted: bool
     description: str = ""
-    facts: int = 0
+    facts: tuple[int, str] = (0, "")
     hypervisor: str = ""
     processor: str = ""
 
@@ -103,4 +103,4 @@ def _noted(directory: Path) -> Iterator[Kept]:
     for path in (directory / _DIRECTORY).glob("*.json"):
         fields: dict[str, Any] | None = directories.read(str(path))
         if fields is not None:
-            yield Kept(**{**fields, "disks": tuple(fields["disks"])})
+            yield Kept(**{**fields, "disks": tuple(fields["disks"]), "facts": tuple(fields["facts"])})

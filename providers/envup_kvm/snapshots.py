@@ -18,7 +18,7 @@ import libvirt
 
 from envup.errors import EnvupError
 from envup.provider import MachineSpec, Snapshot
-from envup_kvm import asking, connection, link, network, places, shares_moving, snapshot_files, started
+from envup_kvm import asking, connection, link, loading, network, places, shares_moving, snapshot_files, started
 from envup_kvm.machines import BOOTED, Machine
 from envup_kvm.parts import add
 from envup_kvm.snapshot_files import Kept
@@ -54,6 +54,9 @@ def restore(libvirtd: Any, machine: Machine, name: str) -> None:
         )
     if kept.description:
         _require_fit(libvirtd, machine, kept)
+        if loading.load(libvirtd, machine, kept):
+            _take_up(libvirtd, machine)
+            return
     machine.end(libvirtd)
     network.leave(machine)
     if kept.description:
@@ -102,7 +105,7 @@ def _take_disks(machine: Machine, name: str) -> Kept:
     return Kept(name, created, disks, booted)
 
 
-def _take_running(libvirtd: Any, machine: Machine, name: str, facts: int) -> Kept:
+def _take_running(libvirtd: Any, machine: Machine, name: str, facts: tuple[int, str]) -> Kept:
     domain = machine.domain(libvirtd)
     if domain is None:
         raise EnvupError(f"machine '{_called(machine)}' vanished while it was worked on")
@@ -177,6 +180,17 @@ def _require_fit(libvirtd: Any, machine: Machine, kept: Kept) -> None:
             raise EnvupError(brief, details=f"{path}, which it was started with, is gone")
 
 
+def _take_up(libvirtd: Any, machine: Machine) -> None:
+    """Be there again for a machine that runs from its memory. Errors: `EnvupError`; it does not run then."""
+    spec, _facts = started.read(machine)
+    try:
+        asking.wake(machine.place, spec.name, seconds=_PATIENCE)
+    except BaseException:
+        machine.end(libvirtd)
+        raise
+    shares_moving.put_in(libvirtd, machine, spec)
+
+
 def _go_on(libvirtd: Any, machine: Machine, kept: Kept) -> None:
     """Start it from its memory, plugged in and reachable. Errors: `EnvupError`; it does not run then."""
     spec, _facts = started.read(machine)
@@ -184,13 +198,14 @@ def _go_on(libvirtd: Any, machine: Machine, kept: Kept) -> None:
     with network.joined(machine, spec, network.place(machine, spec)) as joining:
         try:
             with connection.telling(failure):
-                places.make_again(machine.place, machine.directory, kept.facts)
+                places.make_again(machine.place, machine.directory, kept.facts[0])
                 (machine.place / link.UP).touch(mode=0o600)
                 joining.offer(libvirtd)
                 _revert(libvirtd, kept)
             text = asking.wake(machine.place, spec.name, seconds=_PATIENCE)
             joining.settle()
             places.tell_again(machine.place, machine.directory, text)
+            started.note(machine, spec, kept.facts)
         except BaseException:
             machine.end(libvirtd)
             raise

@@ -15,8 +15,8 @@ from envup_kvm.machines import Machine
 FILE = "started.json"
 
 
-def note(machine: Machine, spec: MachineSpec, facts: int) -> None:
-    """Keep it. `facts` is the size of what the machine is told when it boots. Errors: `OSError`."""
+def note(machine: Machine, spec: MachineSpec, facts: tuple[int, str]) -> None:
+    """Keep it. `facts` is what the machine is told when it boots, see `places.told`. Errors: `OSError`."""
     resources = spec.resources
     fields: dict[str, Any] = {
         "name": spec.name,
@@ -31,8 +31,8 @@ def note(machine: Machine, spec: MachineSpec, facts: int) -> None:
     records.replace(str(machine.directory / FILE), json.dumps(fields))
 
 
-def read(machine: Machine) -> tuple[MachineSpec, int]:
-    """(what of its declaration was noted, size of its facts). Errors: `EnvupError` where it never was started."""
+def read(machine: Machine) -> tuple[MachineSpec, tuple[int, str]]:
+    """(what of its declaration was noted, its facts). Errors: `EnvupError` where it never was started."""
     fields = directories.read(f"{machine.directory}/{FILE}")
     if fields is None:
         raise EnvupError(f"there is no record of how machine '{machine.labels['envup.machine']}' was started")
@@ -48,4 +48,5 @@ def read(machine: Machine) -> tuple[MachineSpec, int]:
         peers=tuple(fields["peers"]),
         options=fields["options"],
     )
-    return spec, int(fields["facts"])
+    size, digest = fields["facts"]
+    return spec, (size, digest)

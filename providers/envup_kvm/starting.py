@@ -60,7 +60,7 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
             places.make(machine.place, machine.directory, told)
             if made.seed is not None:
                 seed.make(made.seed, made.uuid, told, place)
-            started.note(machine, spec, (machine.place / places.FACTS).stat().st_size)
+            started.note(machine, spec, places.told(machine.place))
             made = made if away is None else away.publish(made)
             card = network.card(spec, place, machine.place / network.SOCKET)
             domain = libvirtd.defineXML(domains.describe(spec, replace(made, card=card)))
