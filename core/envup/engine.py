@@ -17,12 +17,11 @@ from envup.value import replace
 if TYPE_CHECKING:
     from envup.apply import Report
     from envup.model import Environment, MachineSpec
-    from envup.observe import Observed
+    from envup.observe import Observed, Seen
     from envup.project import Project
     from envup.state.records import Records
 
 _ABILITIES: Mapping[str, tuple[type, str]] = {
-    "resize": (Resize, "change limits of machines that run"),
     "snapshots": (Snapshots, "take snapshots of machines"),
     "suspend": (Suspend, "suspend machines"),
 }
@@ -207,6 +206,7 @@ class Engine:
             frozenset(stale),
             self._touches,
             self._can,
+            self._resizes,
             project.identity.salt,
         )
 
@@ -226,6 +226,10 @@ class Engine:
 
     def _can(self, provider: str, ability: str) -> bool:
         return isinstance(self.project.provider(provider), _ABILITIES[ability][0])
+
+    def _resizes(self, seen: Seen, spec: MachineSpec) -> bool:
+        provider = self.project.provider(seen.provider)
+        return isinstance(provider, Resize) and provider.can_resize(seen.instance, spec)
 
     def _preflight(self, plan: Plan, environment: Environment) -> None:
         """Refuse now what would fail later for a reason that is already known."""

@@ -15,7 +15,8 @@ from envup.value import Value, replace
 
 class Knowledge(Value):
     """What planning looks at beside the Envfile. `stale` are (machine, position) of recorded steps whose files changed;
-    `salt` keys the digests of secrets; `can` tells whether a provider has an ability (`resize`, `suspend`)."""
+    `salt` keys the digests of secrets; `can` tells whether a provider has an ability (`suspend`), `resizes` whether an
+    instance that is up can get the limits of a declaration without a restart."""
 
     environment: str
     observed: Observed
@@ -23,6 +24,7 @@ class Knowledge(Value):
     stale: frozenset[tuple[str, int]]
     touches: Touches
     can: Callable[[str, str], bool]
+    resizes: Callable[[Seen, MachineSpec], bool]
     salt: str
 
 
@@ -224,10 +226,11 @@ class _Machine:
     def _bring_up(self, seen: Seen, change: changes.Change) -> bool:
         """Whether the machine will be started."""
         state, level = seen.instance.state, change.level
-        if level == "live" and not self.known.can(seen.provider, "resize") and _needs_backend(change):
+        is_up = state in ("running", "suspended")
+        if is_up and level == "live" and _needs_backend(change) and not self.known.resizes(seen, self.spec):
             level = "restart"
         cut = "its stop was cut short" if (self.spec.name, "stop") in self.known.records.unfinished else ""
-        if state in ("running", "suspended") and (level == "restart" or self.wish.restart or cut):
+        if is_up and (level == "restart" or self.wish.restart or cut):
             cause = change.cause or cut or "was asked for"
             self._add("stop", seen.provider, cause, "restart")
             self._add("start", seen.provider, cause, "restart")

@@ -203,6 +203,11 @@ class Resize(ABC):
     def resize(self, instance: Instance, spec: MachineSpec) -> None:
         """Apply `spec.resources` now and for later starts. Legal in `running`; the same values again do nothing."""
 
+    def can_resize(self, instance: Instance, spec: MachineSpec) -> bool:
+        """Whether `resize` can do that; else the machine is restarted. Legal in `running` and `suspended`; changes
+        nothing."""
+        return True
+
 
 class Suspend(ABC):
     """Ability: freeze and thaw."""

@@ -50,7 +50,6 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
     isolation: ClassVar[str] = "machine"
     modes: ClassVar[frozenset[str]] = frozenset({"root", "rootless"})
     sources: ClassVar[frozenset[str]] = frozenset({"disk"})
-    touches: ClassVar[Mapping[str, str]] = {"resources.memory": "restart", "resources.cpus": "restart"}
 
     def __init__(self, context: ProviderContext) -> None:
         super().__init__(context)
@@ -164,6 +163,13 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
         with directories.held(machine.directory):
             base = self._disks().path(self._machines.facts(machine.directory)["image"])
             resizing.resize(self._libvirtd(machine), machine, spec, base)
+
+    def can_resize(self, instance: Instance, spec: MachineSpec) -> bool:
+        """See `Resize`."""
+        from envup_kvm import resizing
+
+        machine = self._machine(instance.labels)
+        return resizing.is_possible(self._libvirtd(machine), machine, spec)
 
     def suspend(self, instance: Instance) -> None:
         """See `Suspend`."""

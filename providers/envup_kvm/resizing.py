@@ -1,7 +1,11 @@
-"""Limits of a machine that runs: its disk grows, and its root file system with it."""
+"""Limits of a machine that runs: its memory up to what it was started with, and its disk, which grows with its root
+file system."""
 
 from __future__ import annotations
 
+import contextlib
+import queue
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,17 @@ from envup_kvm.machines import Machine
 _ROOT = "vda"
 _PATIENCE = 60.0
 """Seconds in which a machine's file system grows."""
+_STALLED = 10.0
+"""Seconds in which a machine that gives up memory gives none."""
+
+
+def is_possible(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
+    """Whether a machine can be resized without a restart. Errors: `EnvupError`."""
+    domain = machine.domain(libvirtd)
+    if domain is None:
+        return False
+    with connection.telling("libvirt does not answer"):
+        return bool(_memory(spec) <= domain.maxMemory() and domains.cpus(spec) == domain.maxVcpus())
 
 
 def resize(libvirtd: Any, machine: Machine, spec: MachineSpec, base: Path) -> None:
@@ -22,19 +37,56 @@ def resize(libvirtd: Any, machine: Machine, spec: MachineSpec, base: Path) -> No
     domain, failure = machine.domain(libvirtd), f"machine '{spec.name}' cannot be resized"
     if domain is None or machine.state(libvirtd) != "running":
         raise EnvupError(failure, details="it does not run")
-    had, facts = started.read(machine)
-    if _fixed(had) != _fixed(spec):
-        raise EnvupError(failure, details="memory and cpus change by a restart", hint=f"env restart {spec.name}")
-    size = disks.wanted(base, spec.resources.disk)
+    if not is_possible(libvirtd, machine, spec):
+        details = "other cpus, and more memory than it was started with, need a restart"
+        raise EnvupError(failure, details=details, hint=f"env restart {spec.name}")
     with connection.telling(failure):
-        has = domain.blockInfo(_ROOT)[0]
-        if size < has:
-            raise EnvupError(failure, details=f"its disk of {has} bytes cannot shrink", hint="env up --recreate")
-        if size > has:
-            domain.blockResize(_ROOT, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
-    asking.ask(machine.place, lambda: {"verb": "grow"}, failure, seconds=_PATIENCE)
+        _grow_disk(domain, disks.wanted(base, spec.resources.disk), failure)
+        asking.ask(machine.place, lambda: {"verb": "grow"}, failure, seconds=_PATIENCE)
+        _set_memory(libvirtd, domain, _memory(spec), failure)
+    _spec, facts = started.read(machine)
     started.note(machine, spec, facts)
 
 
-def _fixed(spec: MachineSpec) -> tuple[int, int]:
-    return spec.resources.memory or domains.DEFAULT_MEMORY, domains.cpus(spec)
+def _memory(spec: MachineSpec) -> int:
+    """KiB, as libvirt counts."""
+    return (spec.resources.memory or domains.DEFAULT_MEMORY) >> 10
+
+
+def _set_memory(libvirtd: Any, domain: Any, wanted: int, failure: str) -> None:
+    """Returns when the machine has that much; one that cannot give up as much as that has what it had. Errors:
+    `EnvupError`."""
+    had = domain.memoryStats()["actual"]
+    if wanted == had:
+        return
+    if wanted < domains.LEAST_MEMORY >> 10:
+        raise EnvupError(failure, details=f"a virtual machine needs {domains.LEAST_MEMORY >> 20}MiB of memory")
+    with _balloon(libvirtd, domain) as told:
+        domain.setMemoryFlags(wanted, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        try:
+            while domain.memoryStats()["actual"] != wanted:
+                told.get(timeout=_STALLED)
+        except queue.Empty:
+            domain.setMemoryFlags(had, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            details = f"its programs leave no more than {had - domain.memoryStats()['actual']} KiB of memory"
+            raise EnvupError(failure, details=details, hint="end some of them, or restart it") from None
+
+
+@contextlib.contextmanager
+def _balloon(libvirtd: Any, domain: Any) -> Iterator[queue.SimpleQueue[int]]:
+    """What the machine has each time that it gave up memory or took some."""
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+    kind = libvirt.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE
+    callback = libvirtd.domainEventRegisterAny(domain, kind, lambda _c, _d, actual, _o: told.put(actual), None)
+    try:
+        yield told
+    finally:
+        libvirtd.domainEventDeregisterAny(callback)
+
+
+def _grow_disk(domain: Any, size: int, failure: str) -> None:
+    has = domain.blockInfo(_ROOT)[0]
+    if size < has:
+        raise EnvupError(failure, details=f"its disk of {has} bytes cannot shrink", hint="env up --recreate")
+    if size > has:
+        domain.blockResize(_ROOT, size, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)

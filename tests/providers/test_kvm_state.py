@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from envup.errors import EnvupError
-from envup.provider import Instance, Resources
+from envup.provider import Instance, Resize, Resources
 from envup.testing.subject import ENVIRONMENT, Subject
 
 PROVIDER = "kvm"
@@ -98,6 +98,38 @@ def test_the_disk_grows_while_the_machine_runs_and_does_not_shrink(subject: Subj
     subject.provider.start(machine, subject.spec("state", resources=Resources(disk=2048 * MIB)))
     assert size(subject, machine) > 2048 * MIB
     assert subject.shell(machine, "cat /srv/note") == "before"
+
+
+def memory(subject: Subject, machine: Instance) -> int:
+    """What its kernel has, in bytes."""
+    return int(subject.shell(machine, "grep MemTotal /proc/meminfo").split()[1]) << 10
+
+
+def test_memory_shrinks_and_grows_while_the_machine_runs_up_to_what_it_was_started_with(
+    subject: Subject, machine: Instance
+) -> None:
+    before = memory(subject, machine)
+    assert isinstance(subject.provider, Resize)
+    for mebibytes in (256, 256, 400, 512):
+        wanted = subject.spec("state", resources=Resources(disk=2048 * MIB, memory=mebibytes * MIB))
+        assert subject.provider.can_resize(machine, wanted)
+        subject.provider.resize(machine, wanted)
+        assert memory(subject, machine) == before - (512 - mebibytes) * MIB
+    larger = subject.spec("state", resources=Resources(disk=2048 * MIB, memory=600 * MIB))
+    assert not subject.provider.can_resize(machine, larger)
+    with pytest.raises(EnvupError, match="need a restart"):
+        subject.provider.resize(machine, larger)
+
+
+def test_memory_that_programs_use_is_not_taken_from_them(subject: Subject, machine: Instance) -> None:
+    before = memory(subject, machine)
+    eater = "perl -e '$x = q(x) x (150 << 20); open F, q(>), q(/dev/shm/eaten); sleep 300' >/dev/null 2>&1 &"
+    subject.shell(machine, f"{eater} until [ -e /dev/shm/eaten ]; do sleep 0.1; done")
+    assert isinstance(subject.provider, Resize)
+    with pytest.raises(EnvupError, match="leave no more than"):
+        subject.provider.resize(machine, subject.spec("state", resources=Resources(disk=2048 * MIB, memory=200 * MIB)))
+    assert memory(subject, machine) == before
+    assert subject.shell(machine, "pkill perl && echo lived") == "lived"
 
 
 def test_an_older_snapshot_of_a_smaller_disk_is_restored(subject: Subject, machine: Instance) -> None:

@@ -75,6 +75,7 @@ def knowledge(
         records,
         stale,
         lambda _provider, _key: touches,
-        lambda _provider, ability: resize if ability == "resize" else True,
+        lambda _provider, _ability: True,
+        lambda _seen, _spec: resize,
         SALT,
     )
