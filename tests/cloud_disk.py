@@ -17,7 +17,11 @@ _BOOT, _ROOT = (1, 96), (97, 1200)
 _CLOUD = """\
 datasource_list: [NoCloud]
 system_info: {network: {renderers: [networkd]}}
+cloud_init_modules: [bootcmd, growpart, resizefs, set_hostname, update_hostname, update_etc_hosts, users-groups]
+cloud_config_modules: []
+cloud_final_modules: []
 """
+"""Fewer modules than clouds have: each takes a second without acceleration, and some need further packages."""
 _LOADER = """\
 SERIAL 0
 DEFAULT linux
@@ -66,6 +70,7 @@ def _configure(tree: Path) -> None:
     (tree / "etc/fstab").write_text("/dev/vda2 / ext4 defaults 0 1\n")
     (tree / "etc/machine-id").write_text("uninitialized\n")
     _run("systemctl", "--quiet", f"--root={tree}", "enable", "systemd-networkd.service")
+    _run("systemctl", "--quiet", f"--root={tree}", "mask", "e2scrub_reap.service", "systemd-firstboot.service")
 
 
 def _make_boot(tree: Path, boot: Path) -> None:
