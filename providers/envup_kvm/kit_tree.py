@@ -28,8 +28,9 @@ class _Parts(Value):
 
     @classmethod
     def of(cls, tree: Path) -> _Parts:
-        """Errors: `EnvupError`."""
-        loaders = [*(tree / "usr/lib64").glob("ld-linux*"), *(tree / "usr/lib").glob("ld-linux*")]
+        """The loader is the file itself: the name that programs know it by leads into the image in a machine. Errors:
+        `EnvupError`."""
+        loaders = [path for path in (tree / "usr/lib").glob("*/ld-linux*") if not path.is_symlink()]
         pythons = sorted((tree / "usr/bin").glob("python3.[0-9]*"))
         libraries = [path.parent for path in (tree / "usr/lib").glob("*/libc.so.6")]
         if not (loaders and pythons and libraries):
