@@ -40,6 +40,7 @@ _INSIDE = (
     "power",
     "server",
     "session",
+    "processors",
     "upkeep",
     "wire",
 )
@@ -69,11 +70,21 @@ def ensure(data: Path, progress: Callable[[str], None]) -> Kit:
             if not directory.is_dir():
                 progress("makes the guest kit: kernel, interpreter and OpenSSH from this host's distribution")
                 _make(directory)
+                _remove_others(data, directory)
             if not initrd.exists():
                 content = initramfs.programs(sources)
                 _write(archive, content)
                 _write(initrd, (directory / "early").read_bytes() + content)
     return Kit(directory / "kernel", initrd, directory / "kit.img", archive)
+
+
+def _remove_others(data: Path, current: Path) -> None:
+    """Kits that nobody starts a machine with any more: one that runs has its files open. The memory of a snapshot needs
+    those that it names."""
+    noted = [path.read_text(encoding="utf-8") for path in (data / "machines").glob("*/snapshots/*.json")]
+    for kit in (data / "kits").iterdir():
+        if kit.is_dir() and kit != current and not any(f"{kit}/" in text for text in noted):
+            programs.remove(kit)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from envup.errors import EnvupError
 from envup.image import Image
 from envup.provider import MachineSpec, options_of
 from envup_kvm import connection, disks, domains, places, starting
 from envup_kvm.kits import Kit
 from envup_kvm.machines import CONSOLE, DISK, Machine
+
+_ARCHITECTURES = {"x86_64": ("amd64", "i386"), "aarch64": ("arm64", "armhf")}
+"""Debian's names of what a kernel for this processor runs."""
+
+
+def refuse_foreign(image: Image) -> None:
+    """Errors: `EnvupError` where this host's processor does not run the image's programs."""
+    here = os.uname().machine
+    if image.architecture and image.architecture not in _ARCHITECTURES.get(here, ()):
+        raise EnvupError(
+            f"the image is for {image.architecture}, and this host's processor is {here}",
+            hint="name an image of this architecture",
+        )
 
 
 def fill(machine: Machine, spec: MachineSpec, image: Image, base: Path) -> dict[str, Any]:

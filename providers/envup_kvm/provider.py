@@ -76,6 +76,7 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
         """See `Provider`."""
         from envup_kvm import making
 
+        making.refuse_foreign(image)
         machine = self._machine(labels)
         kit = self._kit(spec.name)
         with self._disks().use(image, lambda text: self._tell(spec.name, text)) as base:
