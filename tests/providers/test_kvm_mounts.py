@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,8 +182,9 @@ def test_nothing_stays_of_a_start_that_is_killed_before_its_machine_connects(tmp
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None
         assert starter.stdout.readline() == "offered\n"
-        waiting = daemons(tmp_path)
-        assert waiting
+        limit = time.monotonic() + PATIENCE
+        while not (waiting := daemons(tmp_path)):  # a program that was just executed shows no variables yet
+            assert time.monotonic() < limit
         starter.kill()
     await_end(waiting)
     assert daemons(tmp_path) == []

@@ -62,8 +62,13 @@ class Subject:
     def needs_shared_kernel(self) -> None:
         """Leave the case out where a machine has a kernel of its own: its processes are none of the host's, and what it
         does to its kernel is done to no other."""
-        if self._kind.isolation == "machine":
+        if self.has_own_kernel:
             self.leave_out("a kernel that machine and host share")
+
+    @property
+    def has_own_kernel(self) -> bool:
+        """Whether a machine's processes are none of the host's."""
+        return self._kind.isolation == "machine"
 
     def accepts(self, spec: MachineSpec, *keys: str) -> None:
         """Leave the case out where the provider refuses the machine for one of these keys, naming it."""

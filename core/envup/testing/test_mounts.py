@@ -67,7 +67,7 @@ def test_new_mounts_of_a_start_replace_the_old_ones(subject: Subject, tmp_path: 
 
 def test_files_of_a_mount_have_their_owners_inside(subject: Subject, tmp_path: Path) -> None:
     with subject.running(subject.spec("owners", mounts=(Mount(tmp_path, "/data"),))) as instance:
-        if os.geteuid() and root_of(subject, instance) == 0:
+        if os.geteuid() and not subject.has_own_kernel and root_of(subject, instance) == 0:
             subject.leave_out("another root than the host's")
         (tmp_path / "mine").write_text("x")
         assert subject.shell(instance, "stat -c %u /data/mine") == "0"
