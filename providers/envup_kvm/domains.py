@@ -6,6 +6,7 @@ Elements are those of https://libvirt.org/formatdomain.html.
 from __future__ import annotations
 
 import os
+import platform
 from xml.etree import ElementTree as xml
 
 from envup.provider import MachineSpec
@@ -17,6 +18,8 @@ DEFAULT_MEMORY = 512 << 20
 LEAST_MEMORY = 160 << 20
 """Bytes; a Debian kernel with the agent starts in no less."""
 MOST_DEFAULT_CPUS = 4
+_PLUGGED = ("x86_64",)
+"""Where QEMU plugs processors in while a machine runs."""
 
 
 def describe(spec: MachineSpec, parts: Parts) -> str:
@@ -26,7 +29,7 @@ def describe(spec: MachineSpec, parts: Parts) -> str:
         add(domain, tag, text)
     domain.append(domain_labels.metadata(parts.labels, str(parts.directory)))
     add(domain, "memory", str((spec.resources.memory or DEFAULT_MEMORY) >> 10), unit="KiB")
-    add(domain, "vcpu", str(cpus(spec)))
+    _add_cpus(domain, cpus(spec))
     if parts.shares is not None:
         domain.append(shares.memory())
     domain.append(firmware.describe(parts))
@@ -45,6 +48,12 @@ def cpus(spec: MachineSpec) -> int:
     """How many processors the machine has."""
     declared = spec.resources.cpus
     return min(os.cpu_count() or 1, MOST_DEFAULT_CPUS) if declared is None else max(1, int(declared))
+
+
+def _add_cpus(domain: xml.Element, count: int) -> None:
+    """Those that the machine has, and where some can be plugged in while it runs, room for as many as the host has."""
+    most = max(count, os.cpu_count() or 1, MOST_DEFAULT_CPUS) if platform.machine() in _PLUGGED else count
+    add(domain, "vcpu", str(most), current=str(count))
 
 
 def _cpu(parts: Parts) -> xml.Element:

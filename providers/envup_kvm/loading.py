@@ -47,9 +47,18 @@ def load(libvirtd: Any, machine: Machine, kept: Kept) -> bool:
             return _hang_up(domain) and not _ask(domain, f"loadvm {snapshot_files.inside(kept.name)}", human=True)
 
 
+def require(domain: Any, kept: Kept) -> None:
+    """Have a machine that stands still since it was started be as it was in a snapshot. Errors: `EnvupError`."""
+    if said := _ask(domain, f"loadvm {snapshot_files.inside(kept.name)}", human=True):
+        raise EnvupError(f"snapshot '{kept.name}' cannot be loaded", details=said)
+
+
 def _is_alike(domain: Any, kept: Kept) -> bool:
-    """Whether it runs as it did in the snapshot."""
+    """Whether it runs as it did in the snapshot, with no processors that were plugged in: with those in place QEMU 7.2
+    loads the memory, and the machine stands still."""
     then, now = xml.fromstring(kept.description).find("domain"), xml.fromstring(domain.XMLDesc(_SEEN))
+    if now.find("vcpus/vcpu[@enabled='yes'][@hotpluggable='yes']") is not None:
+        return False
     return then is not None and _bare(then) == _bare(now)
 
 
@@ -89,7 +98,7 @@ def _port(domain: Any) -> str:
 
 
 def _ask(domain: Any, command: str | dict[str, Any], *, human: bool = False) -> str:
-    """The answer; of one that is meant for people, what went wrong."""
+    """What QEMU answers; to a command for humans, what went wrong. Errors: `libvirtError`."""
     line = command if isinstance(command, str) else json.dumps(command)
     flags = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP if human else 0
     return str(libvirt_qemu.qemuMonitorCommand(domain, line, flags)).strip()

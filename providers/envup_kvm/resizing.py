@@ -1,5 +1,5 @@
-"""Limits of a machine that runs: its memory up to what it was started with, and its disk, which grows with its root
-file system."""
+"""Limits of a machine that runs: its memory up to what it was started with, more processors, and a larger disk
+with a root file system that fills it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_possible(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
     if domain is None:
         return False
     with connection.telling("libvirt does not answer"):
-        return bool(_memory(spec) <= domain.maxMemory() and domains.cpus(spec) == domain.maxVcpus())
+        return bool(_memory(spec) <= domain.maxMemory() and _has_room(domain, domains.cpus(spec)))
 
 
 def resize(libvirtd: Any, machine: Machine, spec: MachineSpec, base: Path) -> None:
@@ -38,11 +38,12 @@ def resize(libvirtd: Any, machine: Machine, spec: MachineSpec, base: Path) -> No
     if domain is None or machine.state(libvirtd) != "running":
         raise EnvupError(failure, details="it does not run")
     if not is_possible(libvirtd, machine, spec):
-        details = "other cpus, and more memory than it was started with, need a restart"
+        details = "more memory than it was started with, fewer cpus and more than it has room for need a restart"
         raise EnvupError(failure, details=details, hint=f"env restart {spec.name}")
     with connection.telling(failure):
         _grow_disk(domain, disks.wanted(base, spec.resources.disk), failure)
         asking.ask(machine.place, lambda: {"verb": "grow"}, failure, seconds=_PATIENCE)
+        _add_cpus(machine, domain, domains.cpus(spec), failure)
         _set_memory(libvirtd, domain, _memory(spec), failure)
     _spec, facts = started.read(machine)
     started.note(machine, spec, facts)
@@ -51,6 +52,22 @@ def resize(libvirtd: Any, machine: Machine, spec: MachineSpec, base: Path) -> No
 def _memory(spec: MachineSpec) -> int:
     """KiB, as libvirt counts."""
     return (spec.resources.memory or domains.DEFAULT_MEMORY) >> 10
+
+
+def _has_room(domain: Any, cpus: int) -> bool:
+    """None are pulled out: QEMU 7.2 is killed by its allocator some time after that, where it emulates them."""
+    most = domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_VCPU_MAXIMUM)
+    return bool(_cpus(domain) <= cpus <= most)
+
+
+def _cpus(domain: Any) -> int:
+    return int(domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE))
+
+
+def _add_cpus(machine: Machine, domain: Any, wanted: int, failure: str) -> None:
+    if wanted > _cpus(domain):
+        domain.setVcpusFlags(wanted, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    asking.ask(machine.place, lambda: {"verb": "cpus", "count": wanted}, failure, seconds=_PATIENCE)
 
 
 def _set_memory(libvirtd: Any, domain: Any, wanted: int, failure: str) -> None:

@@ -54,8 +54,8 @@ def restore(libvirtd: Any, machine: Machine, name: str) -> None:
         )
     if kept.description:
         _require_fit(libvirtd, machine, kept)
-        if loading.load(libvirtd, machine, kept):
-            _take_up(libvirtd, machine)
+        if loading.load(libvirtd, machine, kept) and _is_back(machine):
+            shares_moving.put_in(libvirtd, machine, started.read(machine)[0])
             return
     machine.end(libvirtd)
     network.leave(machine)
@@ -180,15 +180,13 @@ def _require_fit(libvirtd: Any, machine: Machine, kept: Kept) -> None:
             raise EnvupError(brief, details=f"{path}, which it was started with, is gone")
 
 
-def _take_up(libvirtd: Any, machine: Machine) -> None:
-    """Be there again for a machine that runs from its memory. Errors: `EnvupError`; it does not run then."""
-    spec, _facts = started.read(machine)
+def _is_back(machine: Machine) -> bool:
+    """Whether a machine answers that went on in the QEMU that ran it; one that does not is started anew."""
     try:
-        asking.wake(machine.place, spec.name, seconds=_PATIENCE)
-    except BaseException:
-        machine.end(libvirtd)
-        raise
-    shares_moving.put_in(libvirtd, machine, spec)
+        asking.wake(machine.place, _called(machine), seconds=_PATIENCE)
+    except EnvupError:
+        return False
+    return True
 
 
 def _go_on(libvirtd: Any, machine: Machine, kept: Kept) -> None:
@@ -213,15 +211,14 @@ def _go_on(libvirtd: Any, machine: Machine, kept: Kept) -> None:
 
 
 def _revert(libvirtd: Any, kept: Kept) -> None:
+    """Not as libvirt goes back to a snapshot: it has QEMU load the memory before all processors are plugged in."""
     ran = xml.fromstring(kept.description).find("domain")
     if ran is None:
         raise EnvupError(f"the record of snapshot '{kept.name}' is damaged")
     domain = libvirtd.defineXML(xml.tostring(ran, encoding="unicode"))
-    snapshot = _tell(domain, kept.description)
-    try:
-        domain.revertToSnapshot(snapshot, libvirt.VIR_DOMAIN_SNAPSHOT_REVERT_RUNNING)
-    finally:
-        snapshot.delete(_METADATA)
+    domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+    loading.require(domain, kept)
+    domain.resume()
 
 
 @contextlib.contextmanager

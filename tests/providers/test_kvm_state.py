@@ -117,8 +117,9 @@ def test_memory_shrinks_and_grows_while_the_machine_runs_up_to_what_it_was_start
         assert memory(subject, machine) == before - (512 - mebibytes) * MIB
     larger = subject.spec("state", resources=Resources(disk=2048 * MIB, memory=600 * MIB))
     assert not subject.provider.can_resize(machine, larger)
-    with pytest.raises(EnvupError, match="need a restart"):
+    with pytest.raises(EnvupError, match="cannot be resized") as refusal:
         subject.provider.resize(machine, larger)
+    assert "need a restart" in refusal.value.details
 
 
 def test_memory_that_programs_use_is_not_taken_from_them(subject: Subject, machine: Instance) -> None:
@@ -126,10 +127,31 @@ def test_memory_that_programs_use_is_not_taken_from_them(subject: Subject, machi
     eater = "perl -e '$x = q(x) x (150 << 20); open F, q(>), q(/dev/shm/eaten); sleep 300' >/dev/null 2>&1 &"
     subject.shell(machine, f"{eater} until [ -e /dev/shm/eaten ]; do sleep 0.1; done")
     assert isinstance(subject.provider, Resize)
-    with pytest.raises(EnvupError, match="leave no more than"):
+    with pytest.raises(EnvupError, match="cannot be resized") as refusal:
         subject.provider.resize(machine, subject.spec("state", resources=Resources(disk=2048 * MIB, memory=200 * MIB)))
+    assert "leave no more than" in refusal.value.details
     assert memory(subject, machine) == before
     assert subject.shell(machine, "pkill perl && echo lived") == "lived"
+
+
+def test_processors_are_added_while_the_machine_runs_and_are_in_its_snapshots(
+    subject: Subject, machine: Instance
+) -> None:
+    few = int(subject.shell(machine, "nproc"))
+    more = subject.spec("state", resources=Resources(disk=2048 * MIB, cpus=few + 1))
+    assert isinstance(subject.provider, Resize)
+    for _ in range(2):
+        assert subject.provider.can_resize(machine, more)
+        subject.provider.resize(machine, more)
+        assert int(subject.shell(machine, "nproc")) == few + 1
+    subject.provider.take_snapshot(machine, "more")
+    assert not subject.provider.can_resize(machine, subject.spec("state", resources=Resources(cpus=few)))
+    for stopped in (False, True):
+        if stopped:
+            subject.provider.stop(machine, grace=2)
+        subject.provider.restore_snapshot(machine, "more")
+        assert int(subject.shell(machine, "nproc")) == few + 1
+    subject.provider.delete_snapshot(machine, "more")
 
 
 def test_an_older_snapshot_of_a_smaller_disk_is_restored(subject: Subject, machine: Instance) -> None:
