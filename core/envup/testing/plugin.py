@@ -43,7 +43,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was held, and what the provider lacks."""
     provider = terminalreporter.config.getoption("envup_provider")
     reports = [
-        (name, one) for name in ("passed", "skipped", "failed", "error") for one in terminalreporter.stats.get(name, ())
+        (name, one)
+        for name in ("passed", "skipped", "failed", "error")
+        for one in terminalreporter.stats.get(name, ())
+        if isinstance(one, pytest.TestReport)
     ]
     cases = [(name, one) for name, one in reports if (_PROVIDER, provider) in one.user_properties]
     if not cases:
