@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
-from envup_kvm import seats, shares
+from envup_kvm import seats, shares, tpm
 from envup_kvm.parts import Parts, add
 from envup_kvm.server import PORT
 
@@ -25,8 +25,7 @@ def describe(parts: Parts) -> xml.Element:
     add(channel, "target", type="virtio", name=PORT)
     if parts.shares is not None:
         devices.append(shares.device(parts.shares))
-    if parts.options.get("tpm"):
-        add(add(devices, "tpm", model="tpm-crb"), "backend", type="emulator", version="2.0")
+    tpm.give(devices, parts)
     add(devices, "memballoon", model="virtio")
     rng = add(devices, "rng", model="virtio")
     add(rng, "backend", "/dev/urandom", model="random")

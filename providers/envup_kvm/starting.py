@@ -28,6 +28,7 @@ from envup_kvm import (
     seed,
     shares,
     started,
+    tpm,
 )
 from envup_kvm.disks import Disks
 from envup_kvm.kits import Kit
@@ -63,6 +64,7 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
             started.note(machine, spec, places.told(machine.place))
             made = made if away is None else away.publish(made)
             card = network.card(spec, place, machine.place / network.SOCKET)
+            tpm.forget(libvirtd, machine, made)
             domain = libvirtd.defineXML(domains.describe(spec, replace(made, card=card)))
             (machine.directory / BOOTED).touch()
             joining.offer(libvirtd)
@@ -75,7 +77,7 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
 
 @contextlib.contextmanager
 def _told_from(away: remote.Remote | None) -> Iterator[None]:
-    """What a machine on another host was told lies there no longer than here, and what its console said is told."""
+    """What a machine that is apart was told lies there no longer than here, and what its console said is told."""
     try:
         yield
     except EnvupError as error:

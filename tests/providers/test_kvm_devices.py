@@ -28,30 +28,38 @@ def test_firmware_tpm_and_disks_are_there_grow_and_go(subject: Subject) -> None:
     assert subject.provider.check(spec) == []
     instance = subject.create(spec)
     directory = subject.provider.context.data / "machines" / f"{ENVIRONMENT}.able"
-    uuid = subprocess.check_output(
-        ["virsh", "-c", "qemu:///system", "domuuid", f"envup-{ENVIRONMENT}-able"], text=True, timeout=60
-    ).strip()
+    domain = f"envup-{ENVIRONMENT}-able"
+    line = ["virsh", "-c", "qemu:///system", "domuuid", domain]
+    uuid = subprocess.check_output(line, text=True, timeout=60).strip()
     try:
         instance = subject.provider.start(instance, spec)
-        assert subject.shell(instance, "test -d /sys/firmware/efi && ls /sys/firmware/acpi/tables") != ""
-        assert "TPM2" in subject.shell(instance, "ls /sys/firmware/acpi/tables").split()
+        assert "TPM2" in subject.shell(instance, "test -d /sys/firmware/efi; ls /sys/firmware/acpi/tables").split()
         assert int(subject.shell(instance, SIZE)) == (64 << 20) // 512
         subject.shell(instance, f"printf kept | dd of={DISK} conv=fsync status=none")
         assert (directory / "nvram.fd").exists()
+        assert kept(uuid)
         subject.provider.stop(instance)
         larger = declared(subject, "96MiB")
         instance = subject.provider.start(instance, larger)
         assert int(subject.shell(instance, SIZE)) == (96 << 20) // 512
-        assert subject.shell(instance, f"head -c 4 {DISK}") == "kept"
-        assert subject.shell(instance, "test -d /sys/firmware/efi || echo bios") == "bios"
+        assert subject.shell(instance, f"head -c 4 {DISK}; ls -d /sys/firmware/efi || true") == "kept"
+        assert not kept(uuid)
         subject.provider.stop(instance)
         with pytest.raises(EnvupError, match=r"kvm\.disks: disk data .* cannot shrink"):
             subject.provider.start(instance, spec)
         assert subject.state("able") == "stopped"
+        with pytest.raises(EnvupError, match="boot fails"):
+            subject.provider.start(instance, declared(subject, "96MiB", tpm=True, boot_timeout=1))
+        assert kept(uuid)
     finally:
         subject.provider.destroy(instance)
     assert not directory.exists()
-    assert not list(Path("/var/lib/libvirt").glob(f"**/*{uuid}*"))
+    assert not kept(uuid)
+
+
+def kept(uuid: str) -> list[Path]:
+    """What libvirt keeps of a machine."""
+    return list(Path("/var/lib/libvirt").glob(f"**/*{uuid}*"))
 
 
 def test_a_processor_that_qemu_has_not_is_refused(subject: Subject) -> None:
