@@ -41,6 +41,8 @@ def take(libvirtd: Any, machine: Machine, name: str) -> Snapshot:
         spec, facts = started.read(machine)
         with _without_mounts(libvirtd, machine, spec, state):
             kept = _take_running(libvirtd, machine, name, facts)
+            if state == "running":  # it stood still meanwhile
+                asking.wake(machine.place, spec.name, seconds=_PATIENCE)
     snapshot_files.write(machine.directory, kept)
     return kept.snapshot
 

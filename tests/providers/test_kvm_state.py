@@ -79,6 +79,32 @@ def test_a_snapshot_of_another_hypervisor_is_refused_and_changes_nothing(subject
     assert subject.shell(machine, "cat /dev/shm/note") == "now"
 
 
+def test_what_a_program_writes_meanwhile_is_there_without_a_gap(
+    subject: Subject, machine: Instance, tmp_path: Path
+) -> None:
+    block = "syswrite(F, pack(q(N), $n++) . q(x) x 4092) == 4096 or die; F->sync or die"
+    script = f"use IO::Handle; my $n = 0; open F, q(>), q(/srv/blocks) or die; while (1) {{ {block} }}"
+    blocks = "wc -c < /srv/blocks"
+    with subject.popen(
+        machine, "sh", "-c", f"setsid perl -e '{script}' </dev/null >/dev/null 2>&1 & echo $! > /srv/pid"
+    ):
+        subject.shell(machine, f"until [ -s /srv/blocks ] && [ $({blocks}) -gt 40960 ]; do sleep 0.1; done")
+        subject.provider.take_snapshot(machine, "writing")
+        assert abs(float(subject.shell(machine, "date +%s.%N")) - time.time()) < 3
+        subject.shell(machine, f"was=$({blocks}); until [ $({blocks}) -gt $was ]; do sleep 0.1; done")
+    subject.provider.restore_snapshot(machine, "writing")
+    subject.shell(machine, f"was=$({blocks}); until [ $({blocks}) -gt $was ]; do sleep 0.1; done; kill $(cat /srv/pid)")
+    check = "$/ = \\4096; while (<STDIN>) { length == 4096 && unpack(q(N), $_) == $i++ or die $i } print $i"
+    assert int(subject.shell(machine, f"perl -e '{check}' < /srv/blocks")) > 10
+    subject.provider.delete_snapshot(machine, "writing")
+    subject.provider.stop(machine, grace=2)
+    disk, raw = subject.base / f"data/machines/{ENVIRONMENT}.state/disk.qcow2", tmp_path / "disk"
+    subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(raw)], check=True, timeout=120)
+    checked = subprocess.run(["/sbin/e2fsck", "-fn", str(raw)], capture_output=True, text=True, timeout=120)
+    assert checked.returncode == 0, checked.stdout
+    subject.provider.start(machine, subject.spec("state", resources=Resources(disk=DISK)))
+
+
 def test_the_clock_is_right_after_a_pause(subject: Subject, machine: Instance) -> None:
     subject.provider.suspend(machine)
     time.sleep(5)
@@ -124,14 +150,15 @@ def test_memory_shrinks_and_grows_while_the_machine_runs_up_to_what_it_was_start
 
 def test_memory_that_programs_use_is_not_taken_from_them(subject: Subject, machine: Instance) -> None:
     before = memory(subject, machine)
-    eater = "perl -e '$x = q(x) x (150 << 20); open F, q(>), q(/dev/shm/eaten); sleep 300' >/dev/null 2>&1 &"
-    subject.shell(machine, f"{eater} until [ -e /dev/shm/eaten ]; do sleep 0.1; done")
+    eater = "perl -e '$x = q(x) x (150 << 20); open F, q(>), q(/dev/shm/eaten); sleep 300'"
+    begun = f"{eater} >/dev/null 2>&1 & echo $! > /dev/shm/pid"
+    subject.shell(machine, f"{begun}; until [ -e /dev/shm/eaten ]; do sleep 0.1; done")
     assert isinstance(subject.provider, Resize)
     with pytest.raises(EnvupError, match="cannot be resized") as refusal:
         subject.provider.resize(machine, subject.spec("state", resources=Resources(disk=2048 * MIB, memory=200 * MIB)))
     assert "leave no more than" in refusal.value.details
     assert memory(subject, machine) == before
-    assert subject.shell(machine, "pkill perl && echo lived") == "lived"
+    assert subject.shell(machine, "kill $(cat /dev/shm/pid) && echo lived") == "lived"
 
 
 def test_processors_are_added_while_the_machine_runs_and_are_in_its_snapshots(
