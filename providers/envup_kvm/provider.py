@@ -70,7 +70,7 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
 
     def observe(self, environment: str | None) -> Sequence[Instance]:
         """See `Provider`."""
-        return seeing.observe(self._connections, self._machines, environment)
+        return seeing.observe(self._connections, self._machines, environment, self.context)
 
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
         """See `Provider`."""

@@ -7,8 +7,9 @@
         booted                  there once it was started
         run.json                its network since its last start
 
-A domain that somebody undefined is a stopped machine, as each start describes it anew; a directory that is not whole,
-or a domain without one, are remains.
+A domain that somebody undefined is a stopped machine, as each start describes it anew, and so is one that has lost its
+network or its mounts, which a start gives it again; a directory that is not whole, or a domain without one, are
+remains.
 """
 
 # os rather than pathlib, which takes longer.
@@ -25,10 +26,10 @@ import libvirt
 
 from envup.namespaces import directories
 from envup.namespaces.directories import Directories
-from envup.provider import Instance
+from envup.provider import Instance, ProviderContext
 from envup.value import replace
-from envup_kvm import connection, domain_labels, network
-from envup_kvm.machines import BOOTED, STATES
+from envup_kvm import connection, domain_labels, network, shares_life
+from envup_kvm.machines import BOOTED, STATES, Machine
 
 
 def look(directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, _boot: str) -> Instance:
@@ -43,7 +44,14 @@ def uri(directory: Path) -> str:
     return (directories.read(f"{directory}/{directories.MACHINE}") or {}).get("uri") or connection.default()
 
 
-def observe(connections: connection.Connections, machines: Directories, environment: str | None) -> list[Instance]:
+def is_lost(machine: Machine) -> bool:
+    """Whether a machine that runs does so in vain: what keeps its network or shares its mounts was killed."""
+    return network.is_lost(machine.recorded()) or shares_life.is_lost(machine.place)
+
+
+def observe(
+    connections: connection.Connections, machines: Directories, environment: str | None, context: ProviderContext
+) -> list[Instance]:
     """Every machine of one environment, or of all. Errors: `EnvupError`."""
     found: dict[str, tuple[dict[str, str], str]] = {}
     for where in {uri(directory) for directory in machines.all(environment)} or {connection.default()}:
@@ -51,7 +59,7 @@ def observe(connections: connection.Connections, machines: Directories, environm
             seen = filter(None, (_seen(domain, machines) for domain in connections.at(where).listAllDomains()))
             found |= {domain_labels.name(labels): (labels, state) for labels, state in seen}
     kept = [
-        _as_found(instance, found.pop(domain_labels.name(instance.labels), None))
+        _as_found(instance, found.pop(domain_labels.name(instance.labels), None), machines, context)
         for instance in machines.observe(environment)
     ]
     lost = [
@@ -77,8 +85,12 @@ def _seen(domain: Any, machines: Directories) -> tuple[dict[str, str], str] | No
     return known[0], state
 
 
-def _as_found(instance: Instance, found: tuple[dict[str, str], str] | None) -> Instance:
+def _as_found(
+    instance: Instance, found: tuple[dict[str, str], str] | None, machines: Directories, context: ProviderContext
+) -> Instance:
     """As its directory says, unless it is up."""
     if found is None or instance.state == "broken" or found[1] == "stopped":
         return replace(instance, ports=(), addresses=())
+    if is_lost(Machine.of(instance.labels, machines.directory(instance.labels), context)):
+        return replace(instance, state="stopped", ports=(), addresses=())
     return replace(instance, state=found[1])

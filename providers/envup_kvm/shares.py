@@ -24,9 +24,10 @@ import libvirt
 from envup.errors import EnvupError
 from envup.namespaces import checks, programs, subids
 from envup.provider import MachineSpec, Mount
-from envup_kvm import connection, mounting, owners, sharing, virtiofsd
+from envup_kvm import connection, mounting, owners, shares_life, sharing, virtiofsd
+from envup_kvm.shares_life import LOG
 
-SOCKET, LOG = "shares", "shares.log"
+SOCKET = "shares"
 _HERE = str(Path(__file__).parent)
 _KEPT = ("/dev", "/run", "/run/envup")
 """What a machine would not be reached without."""
@@ -120,6 +121,7 @@ def _start(place: Path, spec: MachineSpec, listener: socket.socket) -> subproces
         "line": virtiofsd.line(program, sharing.DIRECTORY, listener.fileno()),
     }
     with (place / LOG).open("wb") as log:
+        shares_life.hold(log)
         process = subprocess.Popen(
             programs.program("sharing", str(listener.fileno()), directory=_HERE),
             stdin=subprocess.PIPE,

@@ -13,7 +13,7 @@ import libvirt
 from envup.errors import EnvupError
 from envup.namespaces import programs
 from envup.provider import MachineSpec
-from envup_kvm import commands, connection, shares
+from envup_kvm import commands, connection, shares, shares_life
 from envup_kvm.machines import Machine
 
 _PATIENCE = 60.0
@@ -31,6 +31,7 @@ def take_out(libvirtd: Any, machine: Machine, spec: MachineSpec) -> None:
     _ask(machine, spec, "detach", failure)
     try:
         _detach(libvirtd, domain, machine, failure)
+        (machine.place / shares_life.LOG).unlink(missing_ok=True)
     except EnvupError:
         _ask(machine, spec, "attach", f"{failure}, nor be mounted again")
         raise

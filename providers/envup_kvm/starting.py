@@ -26,6 +26,7 @@ from envup_kvm import (
     readiness,
     remote,
     seed,
+    seeing,
     shares,
     started,
     tpm,
@@ -138,7 +139,7 @@ def is_up(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
     """Whether a program can run in it, on its network; one that boots is waited for, one that somebody paused goes on.
     Errors: `EnvupError`."""
     state = machine.state(libvirtd)
-    if state == "stopped" or network.is_lost(machine.recorded()):
+    if state == "stopped" or seeing.is_lost(machine):
         return False
     with connection.telling(f"cannot resume machine '{spec.name}'"):
         if state == "suspended" and (domain := machine.domain(libvirtd)) is not None:
