@@ -1,10 +1,12 @@
 """Tests with real machines: a project on disk that the installed command works on, and what its machines leave behind.
 
-Nothing here knows a backend but `remains`, which looks at what the kernel, the directories and the Docker engine show.
+Nothing here knows a backend but `remains`, which looks at what the kernel, the directories, the Docker engine and
+libvirt show.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -12,17 +14,18 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from leftovers import engine, host
+from leftovers import engine, host, virtual
 from leftovers import home as in_home
 
 ENVUP = Path(sys.executable).with_name("envup")
-LIMIT = 120
-"""Seconds that any command of a test may take."""
+LIMIT = 300
+"""Seconds that any command of a test may take; virtual machines boot without acceleration."""
 OTHERS = 10
 """Seconds that others have to finish what looks like something of this project."""
 IS_ROOT = os.geteuid() == 0
@@ -74,8 +77,8 @@ class Project:
 
 
 def remains(project: Project, *, patience: float = 0) -> dict[str, list[str]]:
-    """All that the machines of this project hold or have left on the host and in the Docker engine, images and logs
-    apart, by kind; empty when there is nothing. What ends by itself within `patience` seconds is not told."""
+    """All that the machines of this project hold or have left on the host, in the Docker engine and in libvirt, images
+    and logs apart, by kind; empty when there is nothing. What ends by itself within `patience` seconds is not told."""
     until = time.monotonic() + patience
     while (found := _own(project)) and time.monotonic() < until:
         time.sleep(0.05)
@@ -96,6 +99,8 @@ def _own(project: Project) -> dict[str, list[str]]:
         "locks": in_home.held_locks(home),
         "control groups": host.control_groups(environment),
         "loop devices": host.loop_devices(home),
+        "domains": virtual.domains(home, environment),
+        "libvirt's files": virtual.files(environment),
     }
     if environment and IS_ROOT:
         for kind, names in engine.left(environment, in_home.digests(home)).items():
@@ -114,10 +119,21 @@ def _shared(project: Project) -> dict[str, list[str]]:
             "rules": host.rules(project.before, project.id),
             "namespaces": host.namespaces(project.before, project.home, project.id),
             "volumes": engine.nameless_volumes(project.made),
+            "states of TPMs": sorted(virtual.nameless() - project.before.states),
         }
         if not any(found.values()) or time.monotonic() > until:
             return {kind: names for kind, names in found.items() if names}
         time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def open_directory() -> Iterator[Path]:
+    """A new directory that others may look through, as machines do that run as an account of their own: pytest's are
+    closed to all but their owner. Removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="envup-tests-") as directory:
+        path = Path(directory)
+        path.chmod(0o711)
+        yield path
 
 
 def make_small_archive(file: Path) -> Path:

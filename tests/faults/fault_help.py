@@ -12,9 +12,11 @@ from leftovers import engine
 from leftovers import home as in_home
 from real_machines import IS_ROOT, Project, remains
 
-PROVIDERS = ("chroot", "docker", "lxc")
+PROVIDERS = ("chroot", "docker", "lxc", "kvm")
 
-EVERYWHERE = pytest.mark.parametrize("provider", PROVIDERS)
+QUICK = PROVIDERS[:3]
+"""Those whose machines start in less than a second; what is much the same for all is held against these."""
+EVERYWHERE = pytest.mark.parametrize("provider", QUICK)
 
 NAMESPACED = pytest.mark.parametrize("provider", ["chroot", "lxc"])
 """Providers that keep their machines in the home."""
@@ -28,6 +30,7 @@ _LINES = {
     "docker": ("", "ports: ['127.0.0.1:0:80']", "ping -c 1 -W 10 one"),
     "lxc": ("", "ports: ['127.0.0.1:0:80']", "ping -c 1 -W 10 one"),
     "lxc-bridge": ("lxc: {network: lxcbr0}", "ports: ['127.0.0.1:0:80']", "grep -w one /etc/hosts"),
+    "kvm": ("kvm: {acceleration: tcg}", "ports: ['127.0.0.1:0:80']", "ping -c 1 -W 10 one"),
 }
 """Of each way to have machines: options, how a port is declared, and how one machine finds the other. `lxc-bridge`: the
 host's rules may keep machines on its bridge apart."""
@@ -56,6 +59,7 @@ provider: @PROVIDER@
 image: {tarball: "@ARCHIVE@"}
 mounts: ["@HOME@:/shared"]
 environment: {MARK: "@HOME@"}
+@OPTIONS@
 provision:
 """
 
@@ -64,7 +68,7 @@ def pair_of(way: str) -> str:
     """The Envfile of two machines, the second waiting for the first and finding it by its name; the first has a port
     where the provider forwards any, and a limit where this account may set one."""
     options, ports, find = _LINES[way]
-    limits = "resources: {pids: 200}" if IS_ROOT else ""
+    limits = "resources: {memory: 200MiB}" if way == "kvm" else "resources: {pids: 200}" if IS_ROOT else ""
     lines = {"@PROVIDER@": way.partition("-")[0], "@OPTIONS@": options, "@PORTS@": ports, "@FIND@": find}
     lines["@LIMITS@"] = limits
     text = _PAIR
@@ -75,7 +79,7 @@ def pair_of(way: str) -> str:
 
 def single_of(provider: str) -> str:
     """The beginning of the Envfile of one machine, up to its steps; it has the home at `/shared`."""
-    return _SINGLE.replace("@PROVIDER@", provider)
+    return _SINGLE.replace("@PROVIDER@", provider).replace("@OPTIONS@", _LINES[provider][0])
 
 
 @contextlib.contextmanager

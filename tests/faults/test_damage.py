@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from fault_help import NAMESPACED, PROVIDERS, check_that_up_recovers, pair_of, settle
+from fault_help import NAMESPACED, PROVIDERS, QUICK, check_that_up_recovers, pair_of, settle
 from leftovers import host
 from real_machines import Project
 
@@ -55,7 +55,7 @@ def test_without_its_records_envup_finds_the_machines_again(pair: Project, harm:
     settle(pair)
 
 
-@pytest.mark.parametrize(("provider", "harm"), [*((name, lose_state) for name in PROVIDERS), *HARM])
+@pytest.mark.parametrize(("provider", "harm"), [*((name, lose_state) for name in QUICK), *HARM])
 def test_destroy_needs_no_records(pair: Project, harm: Callable[[Project], None]) -> None:
     pair.must("up")
     harm(pair)
@@ -70,8 +70,10 @@ def kill_everything(project: Project) -> None:
                 os.kill(int(line.partition(":")[0]), signal.SIGKILL)
 
 
-@NAMESPACED
-@pytest.mark.parametrize("content", [None, b'{"id": 1}'])
+@pytest.mark.parametrize(
+    ("provider", "content"),
+    [(name, content) for name in ("chroot", "lxc") for content in (None, b'{"id": 1}')] + [("kvm", None)],
+)
 def test_a_machine_whose_facts_are_damaged_is_destroyed_with_all_that_it_runs(
     pair: Project, provider: str, content: bytes | None
 ) -> None:

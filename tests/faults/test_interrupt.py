@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import IO
 
 import pytest
-from fault_help import EVERYWHERE, PROVIDERS, check_that_up_recovers, settle, single_of
+from fault_help import EVERYWHERE, QUICK, check_that_up_recovers, settle, single_of
 from real_machines import LIMIT, Project
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -26,7 +26,7 @@ BLOCKING = """\
       test -e /shared/go || sleep 4711
   - {name: third, shell: echo third >> /root/log}
 """
-SIGNALS = [(name, number) for name in PROVIDERS for number in (signal.SIGINT, signal.SIGTERM)]
+SIGNALS = [(name, number) for name in QUICK for number in (signal.SIGINT, signal.SIGTERM)]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def start_and_wait(project: Project) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize(("provider", "number"), [*SIGNALS, ("chroot", signal.SIGHUP)])
+@pytest.mark.parametrize(("provider", "number"), [*SIGNALS, ("chroot", signal.SIGHUP), ("kvm", signal.SIGINT)])
 def test_an_interrupted_step_ends_with_its_children_and_is_resumed(blocking: Project, number: signal.Signals) -> None:
     process = start_and_wait(blocking)
     os.killpg(process.pid, number)
@@ -72,15 +72,17 @@ def test_an_interrupted_step_ends_with_its_children_and_is_resumed(blocking: Pro
     settle(blocking)
 
 
-@EVERYWHERE
+MOMENTS = [
+    ("one/image", signal.SIGTERM),
+    ("one/create", signal.SIGINT),
+    ("one/start", signal.SIGTERM),
+    ("one/provision:2", signal.SIGINT),
+]
+
+
 @pytest.mark.parametrize(
-    ("action", "number"),
-    [
-        ("one/image", signal.SIGTERM),
-        ("one/create", signal.SIGINT),
-        ("one/start", signal.SIGTERM),
-        ("one/provision:2", signal.SIGINT),
-    ],
+    ("provider", "action", "number"),
+    [*((name, *moment) for name in QUICK for moment in MOMENTS), ("kvm", "one/start", signal.SIGTERM)],
 )
 def test_an_interrupted_action_ends_cleanly_and_is_gone_on_with(
     pair: Project, action: str, number: signal.Signals

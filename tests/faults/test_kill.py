@@ -14,21 +14,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fault_help import EVERYWHERE, KILLS, PROVIDERS, check_that_up_recovers, forget_image, pair_of, settle, told_choice
+from fault_help import EVERYWHERE, KILLS, QUICK, check_that_up_recovers, forget_image, pair_of, settle, told_choice
 from real_machines import LIMIT, Project, remains
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 KINDS = ("journal", "change", "message")
-POINTS = pytest.mark.parametrize(
-    ("provider", "kind"),
-    [(name, kind) for name in PROVIDERS for kind in KINDS if (name, kind) != ("chroot", "message")],
-)
+QUICK_POINTS = [(name, kind) for name in QUICK for kind in KINDS if (name, kind) != ("chroot", "message")]
+POINTS = pytest.mark.parametrize(("provider", "kind"), [*QUICK_POINTS, ("kvm", "change")])
 SEEN = {
     "chroot": {"processes", "directories", "records", "control groups"},
     "docker": {"processes", "records", "containers", "networks", "interfaces", "rules", "namespaces"},
     "lxc": {"processes", "directories", "records", "control groups", "addresses", "sockets"},
     "lxc-bridge": {"processes", "directories", "records", "control groups", "addresses", "sockets", "interfaces"},
+    "kvm": {"processes", "directories", "records", "addresses", "sockets", "domains", "libvirt's files"},
 }
 """What a pair of living machines is seen by."""
 
@@ -81,7 +80,7 @@ def test_the_check_for_remains_sees_machines(
     settle(project)
 
 
-@POINTS
+@pytest.mark.parametrize(("provider", "kind"), QUICK_POINTS)
 def test_up_killed_at_a_point_is_finished_by_the_next_up(
     make_project: Callable[..., Project], provider: str, kind: str
 ) -> None:

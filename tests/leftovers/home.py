@@ -8,8 +8,9 @@ from pathlib import Path
 
 
 def directories(home: Path) -> list[str]:
-    """Those of machines."""
-    return [str(path) for path in home.glob("data/providers/*/machines/*")]
+    """Those of machines, and those of virtual machines that run."""
+    places = [path for path in home.glob("run/kvm/*") if path.is_dir()]
+    return [str(path) for path in (*home.glob("data/providers/*/machines/*"), *places)]
 
 
 def half_made_images(home: Path) -> list[str]:

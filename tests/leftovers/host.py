@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from leftovers import engine
+from leftovers import engine, virtual
 
 _BRIDGE = re.compile(r"br-[0-9a-f]{12}\b")
 _ADDRESS = re.compile(r"\b(?:172\.\d+|192\.168)\.\d+\.\d+\b(?:(?!/)|(?=/32))")
@@ -22,6 +22,7 @@ class Before:
 
     def __init__(self) -> None:
         self.interfaces, self.rules, self.namespaces = set(_interfaces()), _rules(), _namespaces()
+        self.states = virtual.nameless()
 
 
 def mounts(home: Path) -> list[str]:
@@ -30,8 +31,8 @@ def mounts(home: Path) -> list[str]:
 
 
 def processes(home: Path, directory: Path, environment: str) -> list[str]:
-    """Processes whose command line, variables or control groups name the home or the environment, or that have
-    something of the home or the project's directory mounted; this one apart."""
+    """Processes whose command line, variables, control groups or working directory name the home or the environment,
+    or that have something of the home or the project's directory mounted; this one apart."""
     marks = [os.fsencode(home), *([environment.encode()] if environment else [])]
     mounted = [b" %s/" % _within_file_system(home), b" %s " % _within_file_system(directory)]
     found = []
@@ -46,7 +47,8 @@ def processes(home: Path, directory: Path, environment: str) -> list[str]:
 
 
 def _told(process: Path) -> bytes:
-    return b"".join((process / file).read_bytes() for file in ("cmdline", "environ", "cgroup"))
+    files = b"".join((process / file).read_bytes() for file in ("cmdline", "environ", "cgroup"))
+    return files + os.fsencode((process / "cwd").readlink())
 
 
 def _within_file_system(path: Path) -> bytes:
