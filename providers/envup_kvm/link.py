@@ -157,9 +157,16 @@ def _try(place: str, seconds: float | None, watch: Watch | None, options: tuple[
     """The client's exit code; None when it took too long. Errors: `NoWay` when `watch` sees a failure."""
     log = os.open(f"{place}/{LOG}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     nothing = os.open(os.devnull, os.O_RDWR)
+    from envup.namespaces import syscalls
+
+    parent = os.getpid()
     try:
         child = os.fork()
         if child == 0:
+            # One left behind would keep the port from the next until it is let in. In the background it is another.
+            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(255)
             _become_client(place, log, nothing, options)
     finally:
         os.close(log)

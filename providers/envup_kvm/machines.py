@@ -15,6 +15,8 @@ from envup.value import Value
 from envup_kvm import connection, domain_labels
 
 DISK, CONSOLE, BOOTED = "disk.qcow2", "console.log", "booted"
+FACTS = "facts.tar"
+"""What a machine is told, in its place until it is up."""
 STATES = {
     libvirt.VIR_DOMAIN_RUNNING: "running",
     libvirt.VIR_DOMAIN_BLOCKED: "running",

@@ -16,9 +16,9 @@ from typing import Any
 
 from envup.namespaces import directories, programs
 from envup_kvm import commands, connection, domain_labels, link
+from envup_kvm.machines import FACTS
 from envup_kvm.server import PORT
 
-FACTS = "facts.tar"
 KEY, HOST_KEY = "key", "host_key"
 _SERVER = """\
 HostKey /facts/host_key

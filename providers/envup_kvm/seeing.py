@@ -7,9 +7,9 @@
         booted                  there once it was started
         run.json                its network since its last start
 
-A domain that somebody undefined is a stopped machine, as each start describes it anew, and so is one that has lost its
-network or its mounts, which a start gives it again; a directory that is not whole, or a domain without one, are
-remains.
+A domain that somebody undefined is a stopped machine, as each start describes it anew. So is one that is not up yet, or
+has lost what keeps its network or shares its mounts: a start gives it that again. A directory that is not whole, or a
+domain without one, are remains.
 """
 
 # os rather than pathlib, which takes longer.
@@ -29,7 +29,7 @@ from envup.namespaces.directories import Directories
 from envup.provider import Instance, ProviderContext
 from envup.value import replace
 from envup_kvm import connection, domain_labels, network, shares_life
-from envup_kvm.machines import BOOTED, STATES, Machine
+from envup_kvm.machines import BOOTED, FACTS, STATES, Machine
 
 
 def look(directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, _boot: str) -> Instance:
@@ -45,7 +45,10 @@ def uri(directory: Path) -> str:
 
 
 def is_lost(machine: Machine) -> bool:
-    """Whether a machine that runs does so in vain: what keeps its network or shares its mounts was killed."""
+    """Whether a machine that runs does so in vain: what keeps its network or shares its mounts was killed, or what
+    started it before it was up."""
+    if (machine.place / FACTS).exists():
+        return True
     return network.is_lost(machine.recorded()) or shares_life.is_lost(machine.place)
 
 

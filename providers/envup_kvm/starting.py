@@ -33,7 +33,7 @@ from envup_kvm import (
 )
 from envup_kvm.disks import Disks
 from envup_kvm.kits import Kit
-from envup_kvm.machines import BOOTED, CONSOLE, DISK, Machine
+from envup_kvm.machines import BOOTED, CONSOLE, DISK, FACTS, Machine
 from envup_kvm.parts import Parts
 
 _TIMEOUTS = {(True, False): 60, (False, False): 600, (True, True): 180, (False, True): 900}
@@ -73,7 +73,7 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
                 domain.create()
         with _told_from(away):
             _await_up(libvirtd, machine, spec, joining, console, made)
-    (machine.place / places.FACTS).unlink()  # QEMU has it open; it holds what must lie on no disk
+    (machine.place / FACTS).unlink()  # QEMU has it open; it holds what must lie on no disk
 
 
 @contextlib.contextmanager
@@ -166,7 +166,7 @@ def parts(machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Ki
         base=base,
         base_format=disk_images.kind(base),
         seed=machine.directory / seed.FILE if disk_images.boots(base) else None,
-        facts=machine.place / places.FACTS,
+        facts=machine.place / FACTS,
         console=machine.directory / CONSOLE,
         port=machine.place / link.PORT,
         shares=machine.place / shares.SOCKET if spec.mounts else None,
