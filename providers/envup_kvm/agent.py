@@ -69,10 +69,10 @@ class _Agent:
 
     def _forget_server(self, ended: server.Server) -> None:
         self._epoll.unregister(ended.end)
-        host_left = ended.close()
+        ended.close()
         self._await_host()
         self._serve_way()
-        if self._server is None and not host_left:
+        if self._server is None:
             server.refuse(self._way)
 
     def _accept(self) -> None:

@@ -55,19 +55,14 @@ class Server:
 
     def __init__(self, way: int, said: bytes) -> None:
         self._way = way
-        self._group, self._reader = _start(way, said)
+        self._group = _start(way, said)
         self.end = os.pidfd_open(self._group)
 
-    def close(self) -> bool:
-        """After its end; whether it ended as the host had left."""
-        poll = select.poll()
-        poll.register(self._reader, select.POLLIN)
-        host_left = bool(poll.poll(0))
+    def close(self) -> None:
+        """After its end."""
         os.close(self.end)
-        os.close(self._reader)
         _end_group(self._group)
         os.set_blocking(self._way, False)
-        return host_left
 
 
 def _end_group(group: int) -> None:
@@ -80,17 +75,20 @@ def _end_group(group: int) -> None:
 def answer(way: int, *, silent: bool = False) -> Server | None:
     """A server, where the host has begun to speak to one; with `silent` also where it is connected. What it says else
     was meant for one that is gone."""
-    said = b""
+    said, is_connected = b"", False
     try:
         while part := os.read(way, 65536):
             said += part
     except BlockingIOError:
-        at = said.rfind(_BEGIN)
-        if at >= 0 or silent:
-            return Server(way, said[at:] if at >= 0 else b"")
-        if said:
-            refuse(way)
-    return None  # a host that is not connected says nothing
+        is_connected = True
+    at = said.rfind(_BEGIN)
+    if at >= 0:  # also of a host that the kernel has not seen come yet
+        return Server(way, said[at:])
+    if is_connected and silent:
+        return Server(way, b"")
+    if said:
+        refuse(way)
+    return None
 
 
 def refuse(way: int) -> None:
@@ -116,21 +114,19 @@ class WayIn:
         self.server = answer(self.way, silent=True)
 
 
-def _start(way: int, said: bytes) -> tuple[int, int]:
-    """Its process, and a descriptor of the one that reads the port. It leads a group with the two that carry its
-    streams, as it may not have the port itself: it polls its input and its output apart, and what arrives between the
-    two wakes nobody, as the kernel's driver takes it from the queue when it is polled and the interrupt then finds the
-    queue empty (drivers/char/virtio_console.c)."""
+def _start(way: int, said: bytes) -> int:
+    """Its process. It leads a group with the two that carry its streams, as it may not have the port itself: it polls
+    its input and its output apart, and what arrives between the two wakes nobody, as the kernel's driver takes it from
+    the queue when it is polled and the interrupt then finds the queue empty (drivers/char/virtio_console.c)."""
     os.set_blocking(way, True)
     to_server, from_server = os.pipe(), os.pipe()
     os.write(to_server[1], said)
     server = _forked(_LINE, (to_server[0], from_server[1]), 0, root=KIT)
-    reader, _writer = (
-        _forked((f"{KIT}/busybox", "cat"), streams, server) for streams in ((way, to_server[1]), (from_server[0], way))
-    )
+    for streams in (way, to_server[1]), (from_server[0], way):
+        _forked((f"{KIT}/busybox", "cat"), streams, server)
     for descriptor in (*to_server, *from_server):
         os.close(descriptor)
-    return server, os.pidfd_open(reader)
+    return server
 
 
 def _forked(line: tuple[str, ...], streams: tuple[int, int], group: int, *, root: str = "/") -> int:
