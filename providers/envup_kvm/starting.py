@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import libvirt
+
 from envup.errors import EnvupError
 from envup.events import Emit, Event
 from envup.provider import MachineSpec, options_of
@@ -70,7 +72,7 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
             (machine.directory / BOOTED).touch()
             joining.offer(libvirtd)
             with shares.offered(libvirtd, machine.place, spec):
-                domain.create()
+                domain.createWithFlags(libvirt.VIR_DOMAIN_START_FORCE_BOOT)  # not from what somebody had libvirt save
         with _told_from(away):
             _await_up(libvirtd, machine, spec, joining, console, made)
     (machine.place / FACTS).unlink()  # QEMU has it open; it holds what must lie on no disk

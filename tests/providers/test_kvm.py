@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from envup.errors import EnvupError
+from envup.namespaces import programs
 from envup.testing.subject import ENVIRONMENT, Subject
 
 PROVIDER = "kvm"
@@ -30,6 +31,40 @@ def test_a_domain_that_was_paused_killed_or_undefined_is_seen_and_healed(subject
         assert subject.state() == "stopped"
         instance = subject.provider.start(instance, subject.spec())
         assert subject.shell(instance, "cat /srv/note") == "kept"
+
+
+def test_a_domain_that_was_saved_or_started_by_hand_is_seen_and_healed_and_so_is_one_after_a_reboot(
+    subject: Subject,
+) -> None:
+    name, spec = f"envup-{ENVIRONMENT}-saved", subject.spec("saved")
+    with subject.running(spec) as instance:
+        subject.shell(instance, "echo kept > /srv/note; sync")
+        virsh("managedsave", name)
+        assert subject.state("saved") == "stopped"
+        instance = subject.provider.start(instance, spec)
+        assert subject.shell(instance, "cat /srv/note") == "kept"
+        virsh("destroy", name)
+        with pytest.raises(subprocess.CalledProcessError):
+            virsh("start", name)
+        assert subject.state("saved") == "stopped"
+        for left in (subject.base / "runtime").iterdir():
+            programs.remove(left)
+        instance = subject.provider.start(instance, spec)
+        assert subject.shell(instance, "cat /srv/note") == "kept"
+
+
+def test_a_machine_whose_disk_was_removed_by_hand_says_so_and_is_destroyed(subject: Subject) -> None:
+    spec = subject.spec("diskless")
+    instance = subject.create(spec)
+    try:
+        (disk,) = (subject.base / "data").glob("machines/*.diskless/disk.qcow2")
+        disk.unlink()
+        with pytest.raises(EnvupError) as caught:
+            subject.provider.start(instance, spec)
+        assert str(disk) in f"{caught.value.brief} {caught.value.details}"
+    finally:
+        subject.provider.destroy(instance)
+    assert subject.state("diskless") == "absent"
 
 
 def test_a_machine_that_is_not_up_in_time_says_at_which_stage_and_does_not_run(subject: Subject) -> None:
