@@ -112,6 +112,15 @@ def test_the_clock_is_right_after_a_pause(subject: Subject, machine: Instance) -
     assert abs(float(subject.shell(machine, "date +%s.%N")) - time.time()) < 3
 
 
+def test_a_program_of_a_machine_that_restarts_itself_is_lost_and_the_next_one_runs(
+    subject: Subject, machine: Instance
+) -> None:
+    lost = subject.run(machine, "sh", "-c", "sync; echo b > /proc/sysrq-trigger; sleep 600")
+    assert lost.returncode == 125
+    assert b"the machine was lost" in lost.stderr
+    assert float(subject.shell(machine, "cat /proc/uptime").split()[0]) < 60
+
+
 def test_the_disk_grows_while_the_machine_runs_and_does_not_shrink(subject: Subject, machine: Instance) -> None:
     assert DISK < size(subject, machine) < DISK + 300 * MIB
     larger = subject.spec("state", resources=Resources(disk=1024 * MIB))
