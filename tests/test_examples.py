@@ -11,20 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_machines import Project, remains
+from real_machines import Project, open_directory, remains
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PROVIDERS = ("chroot", "docker", "lxc")
+PROVIDERS = ("chroot", "docker", "lxc", "kvm")
 RUN_ALWAYS = {"web": ["default/provision:3"], "pair": ["db/provision:2"]}
 """Actions that a second `up` repeats, since their steps say `run: always`."""
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home() -> Iterator[Path]:
     """One home for all examples, so that their image is built once."""
-    return tmp_path_factory.mktemp("examples-home")
+    with open_directory() as directory:
+        yield directory / "home"
 
 
 @pytest.fixture(params=PROVIDERS)
@@ -130,6 +131,7 @@ machines:
   light: {provider: chroot, ports: ["18471:18471"]}
   middle: {provider: lxc, ports: ["127.0.0.1:18472:80"], depends_on: {light: provisioned}}
   heavy: {provider: docker, ports: ["127.0.0.1:18473:80"], depends_on: {middle: provisioned}}
+  whole: {provider: kvm, ports: ["127.0.0.1:18474:80"], depends_on: {heavy: provisioned}}
 """
 
 
@@ -139,16 +141,17 @@ def test_machines_of_all_providers_live_and_go_together(home: Path, tmp_path: Pa
     (project.directory / "shared").mkdir()
     try:
         project.must("up")
-        assert (project.directory / "shared/order").read_text() == "light\nmiddle\nheavy\n"
+        assert (project.directory / "shared/order").read_text() == "light\nmiddle\nheavy\nwhole\n"
         seen = project.machines()
         assert {name: one["provider"] for name, one in seen.items()} == {
             "light": "chroot",
             "middle": "lxc",
             "heavy": "docker",
+            "whole": "kvm",
         }
         assert {one["state"] for one in seen.values()} == {"running"}
         assert {one["provisioned"] for one in seen.values()} == {True}
-        assert [port["port"] for one in seen.values() for port in one["ports"]] == [18471, 18472, 18473]
+        assert [port["port"] for one in seen.values() for port in one["ports"]] == [18471, 18472, 18473, 18474]
         assert repeated(project) == []
         project.must("stop")
         assert {one["state"] for one in project.machines().values()} == {"stopped"}
