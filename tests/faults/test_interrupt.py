@@ -33,7 +33,7 @@ SIGNALS = [(name, number) for name in QUICK for number in (signal.SIGINT, signal
 def blocking(make_project: Callable[..., Project], provider: str) -> Project:
     """A machine whose second step waits until there is a file `go` in the home."""
     project = make_project(single_of(provider) + BLOCKING)
-    project.home.mkdir(mode=0o711)
+    project.home.mkdir(mode=0o711, exist_ok=True)
     return project
 
 
