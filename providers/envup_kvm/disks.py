@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,16 +48,22 @@ class Disks:
                 self._make(image, path)
             yield path
 
+    def admit(self, owner: tuple[int, int]) -> None:
+        """Let QEMU's account (uid, gid) reach the images, and nobody else but this one. Errors: `OSError`."""
+        if self.directory.stat().st_gid != owner[1] and os.geteuid() == 0:
+            os.chown(self.directory, -1, owner[1])
+        self.directory.chmod(0o710)
+
     def _make(self, image: Image, path: Path) -> None:
         if image.archive is None:
             raise EnvupError(f"image {image.digest} was removed meanwhile", hint="run the command again")
         tree, new = path.with_suffix(".tree"), path.with_suffix(".new")
-        programs.remove(tree, new, *self.directory.glob(f".{tree.name}.*"))
+        programs.remove(*(left for kind in ("*.tree", "*.new", ".*.tree.*") for left in self.directory.glob(kind)))
         try:
             unpack_image(image.archive, tree, argv_prefix=programs.as_owner())
             filesystems.make(tree, new, journal=True)
             new.chmod(0o644)
-            new.rename(path)
+            filesystems.rename(new, path)
         finally:
             programs.remove(tree, new)
 

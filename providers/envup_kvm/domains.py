@@ -28,7 +28,7 @@ def describe(spec: MachineSpec, parts: Parts) -> str:
     for tag, text in (("name", parts.name), ("uuid", parts.uuid)):
         add(domain, tag, text)
     domain.append(domain_labels.metadata(parts.labels, str(parts.directory)))
-    add(domain, "memory", str((spec.resources.memory or DEFAULT_MEMORY) >> 10), unit="KiB")
+    add(domain, "memory", str(memory(spec)), unit="KiB")
     _add_cpus(domain, cpus(spec))
     if parts.shares is not None:
         domain.append(shares.memory())
@@ -42,6 +42,12 @@ def describe(spec: MachineSpec, parts: Parts) -> str:
     if parts.card is not None and parts.card.tag != "interface":
         domain.append(parts.card)
     return xml.tostring(domain, encoding="unicode")
+
+
+def memory(spec: MachineSpec) -> int:
+    """KiB that the machine has, in whole MiB, as libvirt and the balloon would round them."""
+    declared = spec.resources.memory or DEFAULT_MEMORY
+    return -(-declared >> 20) << 10
 
 
 def cpus(spec: MachineSpec) -> int:

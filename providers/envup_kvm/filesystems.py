@@ -64,3 +64,18 @@ def _sizes(tree: Path) -> list[int]:
     if done.returncode:
         raise EnvupError(f"cannot read {tree}", details=done.stderr.strip())
     return [int(size) for size in done.stdout.split()]
+
+
+def rename(new: Path, path: Path) -> None:
+    """Give a file its name once all of it is on the disk. Errors: `OSError`."""
+    _sync(new)
+    new.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

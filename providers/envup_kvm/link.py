@@ -39,6 +39,8 @@ PORT, WAY, CONFIG, LOG, LOCK, UP = "port", "way", "ssh_config", "log", "lock", "
 _BANNER = 30
 """Seconds in which a machine that has been up before says who it is; it may restart."""
 _TRIES = 3
+_LOGGED = 1 << 20
+"""Bytes that the client may write to its log."""
 _REFUSED = b"banner line contains invalid characters"
 """What the client says where the machine has it connect anew: see `server.refuse`."""
 _KEPT = ("PATH", "HOME", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "PYTHONPATH")
@@ -176,6 +178,8 @@ def _try(place: str, seconds: float | None, watch: Watch | None, options: tuple[
 
 def _become_client(place: str, log: int, nothing: int, options: tuple[str, ...]) -> NoReturn:
     """Only a child does this."""
+    from envup.namespaces import syscalls
+
     try:
         os.setsid()
         for descriptor, source in ((0, nothing), (1, nothing), (2, log)):
@@ -183,6 +187,8 @@ def _become_client(place: str, log: int, nothing: int, options: tuple[str, ...])
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _limit_log()
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGTERM)  # until it goes to the background
         os.chdir(place)
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"LANG": "C"}
         os.execvpe("ssh", ("ssh", "-F", CONFIG, "-E", LOG, *options, "-f", "-N", "machine"), environment)
@@ -190,6 +196,14 @@ def _become_client(place: str, log: int, nothing: int, options: tuple[str, ...])
         os.write(2, f"ssh: {os.strerror(error.errno or errno.EIO)}\n".encode())
     finally:
         os._exit(255)
+
+
+def _limit_log() -> None:
+    """A machine can have the client say as much as it likes."""
+    import resource
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_LOGGED, _LOGGED))
 
 
 def _await(child: int, seconds: float | None, watch: Watch | None) -> int | None:

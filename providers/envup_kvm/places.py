@@ -5,6 +5,7 @@ Nothing of it is needed after the machine has stopped; each start makes it anew.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -70,8 +71,12 @@ def make_again(place: Path, keys: Path, size: int) -> None:
 def tell_again(place: Path, keys: Path, facts: str) -> None:
     """Give a machine its own facts, which it reads when it restarts itself, on no disk afterwards. Errors:
     `OSError`."""
+    content = _told(keys, facts)
     with (place / FACTS).open("r+b") as file:
-        file.write(_told(keys, facts))
+        if len(content) != file.seek(0, io.SEEK_END):
+            raise OSError(errno.EBADMSG, "the machine does not tell what it was told", str(place / FACTS))
+        file.seek(0)
+        file.write(content)
     (place / FACTS).unlink()
 
 

@@ -74,12 +74,13 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
 
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
         """See `Provider`."""
-        from envup_kvm import making
+        from envup_kvm import making, owners
 
         making.refuse_foreign(image)
         machine = self._machine(labels)
         kit = self._kit(spec.name)
         with self._disks().use(image, lambda text: self._tell(spec.name, text)) as base:
+            self._disks().admit(owners.qemu(self._libvirtd(machine)))
             directories.make(machine.directory, lambda: making.fill(machine, spec, image, base))
             making.define(self._libvirtd(machine), machine, self._machines.facts(machine.directory), spec, kit)
         return self._present(labels)
@@ -180,8 +181,8 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
         """See `Suspend`."""
         from envup_kvm import asking
 
-        if self._freeze(instance, "resume", "suspended"):
-            asking.wake(self._machine(instance.labels).place, instance.machine, seconds=_PATIENCE)
+        self._freeze(instance, "resume", "suspended")
+        asking.wake(self._machine(instance.labels).place, instance.machine, seconds=_PATIENCE)
 
     def snapshots(self, instance: Instance) -> Sequence[Snapshot]:
         """See `Snapshots`."""
@@ -275,8 +276,7 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
             raise TransportError(f"machine '{instance.machine}' is not running", hint="run: env up")
         return machine
 
-    def _freeze(self, instance: Instance, verb: str, wanted: str) -> bool:
-        """Whether it was in the state that the verb is for."""
+    def _freeze(self, instance: Instance, verb: str, wanted: str) -> None:
         machine = self._machine(instance.labels)
         with directories.held(machine.directory):
             state = machine.state(self._libvirtd(machine))
@@ -285,7 +285,6 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
             with connection.telling(f"cannot {verb} machine '{instance.machine}'"):
                 if state == wanted:
                     getattr(machine.domain(self._libvirtd(machine)), verb)()
-        return bool(state == wanted)
 
     def _present(self, labels: Mapping[str, str]) -> Instance:
         for instance in self.observe(labels["envup.environment"]):

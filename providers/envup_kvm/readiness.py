@@ -56,7 +56,9 @@ class Console:
     def last_lines(self, count: int) -> list[str]:
         """The newest, of a failure those that lead to it: a kernel that panics goes on to say what helps nobody."""
         with self._log.open("rb") as file:
-            file.seek(self._start)
+            file.seek(
+                self._start if self._log.stat().st_size >= self._start else 0
+            )  # virtlogd begins anew at its limit
             lines = file.read().split(b"\n")
         end = next((number for number, line in enumerate(lines, 1) if _is_fatal(line)), len(lines))
         return list(filter(None, map(_text, lines[:end])))[-count:]

@@ -38,6 +38,8 @@ def reasons(spec: MachineSpec) -> Iterator[str]:
         yield f"mounts: {where} and do not have these paths; write `mounts: []` and use copy steps"
     if options.get("disks"):
         yield f"kvm.disks: {where} and have one disk; leave kvm.disks or kvm.uri out"
+    if options.get("firmware") == "uefi":
+        yield f"kvm.firmware: {where} and boot by bios; leave kvm.firmware or kvm.uri out"
     if spec.image.source == "disk":
         yield f"image: {where} and boot no disk images; leave kvm.uri out"
 

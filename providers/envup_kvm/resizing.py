@@ -32,7 +32,7 @@ def is_possible(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
     if domain is None:
         return False
     with connection.telling("libvirt does not answer"):
-        return bool(_memory(spec) <= domain.maxMemory() and _has_room(domain, domains.cpus(spec)))
+        return bool(domains.memory(spec) <= domain.maxMemory() and _has_room(domain, domains.cpus(spec)))
 
 
 def resize(libvirtd: Any, machine: Machine, spec: MachineSpec, base: Path) -> None:
@@ -47,14 +47,9 @@ def resize(libvirtd: Any, machine: Machine, spec: MachineSpec, base: Path) -> No
         _grow_disk(domain, disks.wanted(base, spec.resources.disk), failure)
         asking.ask(machine.place, lambda: {"verb": "grow"}, failure, seconds=_PATIENCE)
         _add_cpus(machine, domain, domains.cpus(spec), failure)
-        _set_memory(libvirtd, machine, domain, _memory(spec), failure)
+        _set_memory(libvirtd, machine, domain, domains.memory(spec), failure)
     _spec, facts = started.read(machine)
     started.note(machine, spec, facts)
-
-
-def _memory(spec: MachineSpec) -> int:
-    """KiB, as libvirt counts."""
-    return (spec.resources.memory or domains.DEFAULT_MEMORY) >> 10
 
 
 def _has_room(domain: Any, cpus: int) -> bool:

@@ -15,6 +15,7 @@ from envup.provider import MachineSpec, options_of
 from envup.value import replace
 from envup_kvm import (
     acceleration,
+    asking,
     connection,
     disk_images,
     disks,
@@ -30,6 +31,7 @@ from envup_kvm import (
     seed,
     seeing,
     shares,
+    shares_moving,
     started,
     tpm,
 )
@@ -56,7 +58,7 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
     disks.grow(machine.directory / DISK, disks.wanted(Disks(machine.data).path(known["image"]), spec.resources.disk))
     extra_disks.prepare(options_of(spec, "kvm"), machine.directory)
     place = network.place(machine, spec)
-    with network.joined(machine, spec, place) as joining:
+    with _forgotten(machine), network.joined(machine, spec, place) as joining:
         with connection.telling(f"cannot start machine '{spec.name}'"):
             first = not (machine.directory / BOOTED).exists()
             made = parts(machine, known, spec, kit, accelerated=accelerated)
@@ -75,7 +77,15 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
                 domain.createWithFlags(libvirt.VIR_DOMAIN_START_FORCE_BOOT)  # not from what somebody had libvirt save
         with _told_from(away):
             _await_up(libvirtd, machine, spec, joining, console, made)
-    (machine.place / FACTS).unlink()  # QEMU has it open; it holds what must lie on no disk
+
+
+@contextlib.contextmanager
+def _forgotten(machine: Machine) -> Iterator[None]:
+    """In the end nothing is left of what the machine was told, which must lie on no disk; QEMU has it open."""
+    try:
+        yield
+    finally:
+        (machine.place / FACTS).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -146,11 +156,13 @@ def is_up(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
     with connection.telling(f"cannot resume machine '{spec.name}'"):
         if state == "suspended" and (domain := machine.domain(libvirtd)) is not None:
             domain.resume()
+    seconds = options_of(spec, "kvm").get("boot_timeout", max(_TIMEOUTS.values()))
     try:
-        seconds = options_of(spec, "kvm").get("boot_timeout", max(_TIMEOUTS.values()))
         readiness.await_machine(machine.place, seconds, None)
     except link.NoWay:
         return False
+    asking.wake(machine.place, spec.name, seconds=seconds)
+    shares_moving.put_in(libvirtd, machine, started.read(machine)[0])  # a snapshot that was cut short has them out
     return True
 
 

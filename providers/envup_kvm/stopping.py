@@ -16,10 +16,13 @@ def stop(libvirtd: Any, machine: Machine, grace: float) -> None:
     """End it: its init is asked to, then what is left is killed in the machine and all is written to its disk, then
     its processor is ended. Errors: `EnvupError`."""
     domain = machine.domain(libvirtd)
-    if domain is None or machine.state(libvirtd) != "running":
+    state = machine.state(libvirtd)
+    if domain is None or state == "stopped":
         machine.end(libvirtd)
         return
     with connection.telling(f"cannot stop machine '{machine.labels['envup.machine']}'"):
+        if state == "suspended":
+            domain.resume()
         ending = connection.Ending(libvirtd, domain)
         try:
             if not (_ask(machine, now=False, grace=grace) and ending.wait(grace if grace > 0 else 0)):
@@ -35,6 +38,7 @@ def _ask(machine: Machine, *, now: bool, grace: float) -> bool:
     request = json.dumps({"verb": "end", "now": now, "grace": grace}).encode()
     try:
         with link.open_way(str(machine.place), _LAST) as way:
+            way.settimeout(_LAST)
             way.sendall(wire.frame(wire.REQUEST, request))
             return bool(way.recv(1))
     except (link.NoWay, OSError):

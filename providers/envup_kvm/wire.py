@@ -18,6 +18,9 @@ REQUEST, INPUT, OUTPUT, ERRORS, SIGNAL, SIZE, TAKEN, ENDED, SCREEN = range(9)
 WINDOW = 1 << 20
 """Bytes of standard input that may be on the way to a program that does not read."""
 
+_MOST = 64 << 20
+"""Bytes; what an agent is told or answers is far less, and nobody keeps more for it."""
+
 _HEAD = struct.Struct("!BI")
 _NUMBER = struct.Struct("!I")
 
@@ -38,7 +41,7 @@ def number(content: bytes | memoryview) -> int:
 
 
 class Frames:
-    """Takes a stream apart."""
+    """Takes a stream apart. Errors: `ConnectionError` for one that cannot be."""
 
     __slots__ = ("_held",)
 
@@ -51,6 +54,8 @@ class Frames:
         at = 0
         while len(self._held) - at >= _HEAD.size:
             kind, length = _HEAD.unpack_from(self._held, at)
+            if length > _MOST:
+                raise ConnectionError(f"a frame of {length} bytes is none")
             end = at + _HEAD.size + length
             if len(self._held) < end:
                 break
