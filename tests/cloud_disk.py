@@ -70,7 +70,8 @@ def _configure(tree: Path) -> None:
     (tree / "etc/fstab").write_text("/dev/vda2 / ext4 defaults 0 1\n")
     (tree / "etc/machine-id").write_text("uninitialized\n")
     _run("systemctl", "--quiet", f"--root={tree}", "enable", "systemd-networkd.service")
-    _run("systemctl", "--quiet", f"--root={tree}", "mask", "e2scrub_reap.service", "systemd-firstboot.service")
+    masked = ("e2scrub_reap.service", "systemd-firstboot.service", "systemd-networkd-wait-online.service")
+    _run("systemctl", "--quiet", f"--root={tree}", "mask", *masked)
 
 
 def _make_boot(tree: Path, boot: Path) -> None:

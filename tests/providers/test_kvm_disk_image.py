@@ -6,6 +6,7 @@ import io
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import cloud_disk
 import pytest
@@ -64,7 +65,9 @@ def test_a_disk_image_boots_and_is_used_as_any_machine(subject: Subject) -> None
         larger = replace(spec, resources=Resources(disk=40 * GIB))
         subject.provider.resize(instance, larger)
         assert room(subject, instance) > 38 * GIB
-        subject.provider.send(instance, "/srv", stream(b"carried"))
+        with tempfile.TemporaryFile() as archive:
+            pack(archive, b"carried")
+            subject.provider.send(instance, "/srv", archive)
         assert subject.shell(instance, "cat /srv/file") == "carried"
         subject.provider.stop(instance, grace=60)
         said = Path(subject.provider.console(instance).argv[-1]).read_text(errors="replace")
@@ -75,14 +78,12 @@ def test_a_disk_image_boots_and_is_used_as_any_machine(subject: Subject) -> None
     assert image.digest not in dict(subject.provider.forms())
 
 
-def stream(content: bytes) -> io.BufferedRandom:
-    file = tempfile.TemporaryFile()  # noqa: SIM115
+def pack(file: IO[bytes], content: bytes) -> None:
     with tarfile.open(fileobj=file, mode="w") as archive:
         member = tarfile.TarInfo("file")
         member.size = len(content)
         archive.addfile(member, io.BytesIO(content))
     file.seek(0)
-    return file  # type: ignore[return-value]
 
 
 def test_a_disk_that_lets_nobody_in_is_told_with_what_it_lacks(subject: Subject, tmp_path: Path) -> None:
