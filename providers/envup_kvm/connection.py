@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-import libvirt
-
 from envup.errors import EnvupError
 from envup.provider import MachineSpec, options_of
+from envup_kvm.binding import libvirt
 
 SYSTEM, SESSION = "qemu:///system", "qemu:///session"
 _HINTS = {

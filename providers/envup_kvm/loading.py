@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
 
-import libvirt
 import libvirt_qemu
 
 from envup.errors import EnvupError
 from envup_kvm import connection, link, network, server, shares_moving, snapshot_files, started
+from envup_kvm.binding import libvirt
 from envup_kvm.machines import Machine
 from envup_kvm.snapshot_files import Kept
 
-_SEEN = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
 _IMPLIED = {("input", "ps2"), ("audio", "none")}
 """Devices that libvirt describes or leaves out, as it likes: (tag, `bus` or `type`)."""
 
@@ -56,7 +55,10 @@ def require(domain: Any, kept: Kept) -> None:
 def _is_alike(domain: Any, kept: Kept) -> bool:
     """Whether it runs as it did in the snapshot, with no processors that were plugged in: with those in place QEMU 7.2
     loads the memory, and the machine stands still."""
-    then, now = xml.fromstring(kept.description).find("domain"), xml.fromstring(domain.XMLDesc(_SEEN))
+    then, now = (
+        xml.fromstring(kept.description).find("domain"),
+        xml.fromstring(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)),
+    )
     if now.find("vcpus/vcpu[@enabled='yes'][@hotpluggable='yes']") is not None:
         return False
     return then is not None and _bare(then) == _bare(now)

@@ -7,31 +7,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import libvirt
-
 from envup.namespaces import directories, programs, records
 from envup.provider import ProviderContext
 from envup.value import Value
 from envup_kvm import connection, domain_labels
+from envup_kvm.binding import libvirt
 
 DISK, CONSOLE, BOOTED = "disk.qcow2", "console.log", "booted"
 FACTS = "facts.tar"
 """What a machine is told, in its place until it is up."""
-STATES = {
-    libvirt.VIR_DOMAIN_RUNNING: "running",
-    libvirt.VIR_DOMAIN_BLOCKED: "running",
-    libvirt.VIR_DOMAIN_SHUTDOWN: "running",
-    libvirt.VIR_DOMAIN_PAUSED: "suspended",
-    libvirt.VIR_DOMAIN_PMSUSPENDED: "suspended",
-    libvirt.VIR_DOMAIN_SHUTOFF: "stopped",
-    libvirt.VIR_DOMAIN_CRASHED: "stopped",
+_STATES = {
+    "VIR_DOMAIN_RUNNING": "running",
+    "VIR_DOMAIN_BLOCKED": "running",
+    "VIR_DOMAIN_SHUTDOWN": "running",
+    "VIR_DOMAIN_PAUSED": "suspended",
+    "VIR_DOMAIN_PMSUSPENDED": "suspended",
+    "VIR_DOMAIN_SHUTOFF": "stopped",
+    "VIR_DOMAIN_CRASHED": "stopped",
 }
-_UNDEFINE = (
-    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-)
 
 
 class Machine(Value):
@@ -54,7 +47,7 @@ class Machine(Value):
         if domain is None:
             return "stopped"
         with connection.telling("libvirt does not answer"):
-            return STATES[domain.state()[0]]
+            return state_of(domain)
 
     def domain(self, libvirtd: Any) -> Any | None:
         """Its domain, None where there is none. Errors: `EnvupError`."""
@@ -77,8 +70,25 @@ class Machine(Value):
         domain = self.domain(libvirtd)
         with connection.telling(f"cannot destroy machine '{self.labels['envup.machine']}'"):
             if domain is not None:
-                gone_is_fine(lambda: domain.undefineFlags(_UNDEFINE))
+                gone_is_fine(lambda: undefine(domain, libvirt.VIR_DOMAIN_UNDEFINE_NVRAM))
         programs.remove(self.place)
+
+
+def state_of(domain: Any) -> str:
+    """As `Machine.state`. Errors: `libvirt.libvirtError`."""
+    now = domain.state()[0]
+    return next(state for name, state in _STATES.items() if getattr(libvirt, name) == now)
+
+
+def undefine(domain: Any, further: int) -> None:
+    """Have libvirt forget a domain with all that it keeps of it, as the flags `further` say. Errors:
+    `libvirt.libvirtError`."""
+    domain.undefineFlags(
+        libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | further
+    )
 
 
 def lookup(libvirtd: Any, name: str) -> Any | None:

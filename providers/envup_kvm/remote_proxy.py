@@ -7,10 +7,9 @@ import os
 import sys
 from typing import Any
 
-import libvirt
-
 from envup.errors import EnvupError
 from envup_kvm import connection
+from envup_kvm.binding import libvirt
 
 _CHUNK = 1 << 16
 _NOTHING_YET = -2

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import libvirt
-
 from envup.errors import EnvupError
 from envup.provider import MachineSpec
 from envup_kvm import asking, connection, disks, domains, started
+from envup_kvm.binding import libvirt
 from envup_kvm.machines import Machine
 
 _ROOT = "vda"

@@ -22,14 +22,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import libvirt
-
 from envup.namespaces import directories
 from envup.namespaces.directories import Directories
 from envup.provider import Instance, ProviderContext
 from envup.value import replace
 from envup_kvm import connection, domain_labels, network, shares_life
-from envup_kvm.machines import BOOTED, FACTS, STATES, Machine
+from envup_kvm.binding import libvirt
+from envup_kvm.machines import BOOTED, FACTS, Machine, state_of
 
 
 def look(directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, _boot: str) -> Instance:
@@ -78,7 +77,7 @@ def _seen(domain: Any, machines: Directories) -> tuple[dict[str, str], str] | No
     if not domain.name().startswith("envup-"):
         return None
     try:
-        known, state = domain_labels.find(domain.XMLDesc()), STATES[domain.state()[0]]
+        known, state = domain_labels.find(domain.XMLDesc()), state_of(domain)
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 from xml.etree import ElementTree as xml
 
-import libvirt
-
 from envup.errors import EnvupError
 from envup.namespaces import checks, programs, subids
 from envup.provider import MachineSpec, Mount
 from envup_kvm import connection, mounting, owners, shares_life, sharing, virtiofsd
+from envup_kvm.binding import libvirt
 from envup_kvm.shares_life import LOG
 
 SOCKET = "shares"

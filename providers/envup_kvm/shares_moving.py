@@ -8,12 +8,11 @@ import threading
 from typing import Any
 from xml.etree import ElementTree as xml
 
-import libvirt
-
 from envup.errors import EnvupError
 from envup.namespaces import programs
 from envup.provider import MachineSpec
 from envup_kvm import commands, connection, shares, shares_life
+from envup_kvm.binding import libvirt
 from envup_kvm.machines import Machine
 
 _PATIENCE = 60.0

@@ -14,19 +14,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
 
-import libvirt
-
 from envup.errors import EnvupError
 from envup.provider import MachineSpec, Snapshot
 from envup_kvm import asking, connection, link, loading, network, places, shares_moving, snapshot_files, started
+from envup_kvm.binding import libvirt
 from envup_kvm.machines import BOOTED, Machine
 from envup_kvm.parts import add
 from envup_kvm.snapshot_files import Kept
 
 _PATIENCE = 60.0
 """Seconds in which a machine that goes on from its memory answers."""
-_REDEFINE = libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
-_METADATA = libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY
 
 
 def take(libvirtd: Any, machine: Machine, name: str) -> Snapshot:
@@ -118,7 +115,7 @@ def _take_running(libvirtd: Any, machine: Machine, name: str, facts: tuple[int, 
         add(description, "memory", snapshot="internal")
         taken = domain.snapshotCreateXML(xml.tostring(description, encoding="unicode"))
         whole = taken.getXMLDesc(libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE)
-        taken.delete(_METADATA)
+        taken.delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
         return Kept(
             name, created, tuple(written), True, whole, facts, _hypervisor(libvirtd), _processor(whole)
         )  # fmt: skip
@@ -149,7 +146,7 @@ def _file(disk: xml.Element, directory: Path) -> str | None:
 
 def _tell(domain: Any, description: str) -> Any:
     """Have libvirt know a snapshot of which the disks have the content."""
-    return domain.snapshotCreateXML(description, _REDEFINE)
+    return domain.snapshotCreateXML(description, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE)
 
 
 def _hypervisor(libvirtd: Any) -> str:

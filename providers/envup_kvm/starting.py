@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import libvirt
-
 from envup.errors import EnvupError
 from envup.events import Emit, Event
 from envup.provider import MachineSpec, options_of
@@ -35,6 +33,7 @@ from envup_kvm import (
     started,
     tpm,
 )
+from envup_kvm.binding import libvirt
 from envup_kvm.disks import Disks
 from envup_kvm.kits import Kit
 from envup_kvm.machines import BOOTED, CONSOLE, DISK, FACTS, Machine

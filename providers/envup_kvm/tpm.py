@@ -5,17 +5,9 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree as xml
 
-import libvirt
-
-from envup_kvm.machines import Machine, gone_is_fine
+from envup_kvm.binding import libvirt
+from envup_kvm.machines import Machine, gone_is_fine, undefine
 from envup_kvm.parts import Parts, add
-
-_FORGET = (
-    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-)
 
 
 def give(devices: xml.Element, parts: Parts) -> None:
@@ -31,4 +23,4 @@ def forget(libvirtd: Any, machine: Machine, parts: Parts) -> None:
     if domain is None or parts.options.get("tpm"):
         return
     if xml.fromstring(domain.XMLDesc()).find("devices/tpm") is not None:
-        gone_is_fine(lambda: domain.undefineFlags(_FORGET))
+        gone_is_fine(lambda: undefine(domain, libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM))

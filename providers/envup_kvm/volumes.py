@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree import ElementTree as xml
 
-import libvirt
-
 from envup.errors import EnvupError
 from envup_kvm import connection
+from envup_kvm.binding import libvirt
 
 WHERE = "where.json"
 """URI and pool, beside the notes of what is there."""
