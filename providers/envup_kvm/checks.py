@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from envup.namespaces import checks
 from envup.provider import MachineSpec, options_of
-from envup_kvm import extra_disks, network, remote, shares
+from envup_kvm import connection, extra_disks, network, remote, shares
 from envup_kvm.domains import LEAST_MEMORY
 
 _LEAST_DISK = 16 << 20
@@ -48,6 +48,9 @@ def _limits(spec: MachineSpec) -> Iterator[str]:
     resources = spec.resources
     if resources.memory is not None and resources.memory < LEAST_MEMORY:
         yield f"resources.memory: a virtual machine has a kernel of its own and needs {LEAST_MEMORY >> 20}MiB"
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if resources.memory is not None and resources.memory > total and not connection.is_apart(connection.of(spec)):
+        yield f"resources.memory: this host has {total >> 20}MiB"
     if resources.cpus is not None and resources.cpus != int(resources.cpus):
         yield "resources.cpus: provider kvm gives whole processors; write a whole number"
     if resources.pids is not None:
