@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import platform
 import shutil
@@ -22,6 +23,8 @@ _TOOLS = {
     "dpkg-deb": "dpkg",
     "tar": "tar",
 }
+
+_LEAST_QEMU = 7_002_000
 
 
 def examine(data: Path, *, rootless: bool) -> list[Check]:
@@ -47,8 +50,20 @@ def _libvirt() -> Iterator[Check]:
     from envup_kvm import connection
 
     try:
-        connection.connect(connection.default()).close()
+        libvirtd = connection.connect(connection.default())
+        with connection.telling("libvirt does not tell its hypervisor"), contextlib.closing(libvirtd):
+            version = libvirtd.getVersion()
     except EnvupError as error:
         yield Check("libvirt", False, f"{error.brief}: {error.details}", error.hint)
         return
     yield Check("libvirt", True, connection.default())
+    yield _qemu(version)
+
+
+def _qemu(version: int) -> Check:
+    """Before 7.2 it has no network device `stream`, by which machines are plugged in. The parts of a version have three
+    digits each."""
+    if version >= _LEAST_QEMU:
+        return Check("qemu", True)
+    told = f"QEMU is {version // 10**6}.{version // 1000 % 1000}, and machines need 7.2 for their network"
+    return Check("qemu", False, told, "upgrade to Debian 12, Ubuntu 23.04 or later, or install a later QEMU")

@@ -53,7 +53,8 @@ class Keeper(client.Keeper):
 
     def await_plugged(self, machine: str) -> None:
         """Return when QEMU has connected. Errors: `EnvupError` where it has not."""
-        self.ask("attached", machine=machine, hint="`env logs` and libvirt's log of the machine may say why")
+        hint = "libvirt's log of the machine says why; AppArmor may be in the way, see docs/kvm.md"
+        self.ask("attached", machine=machine, hint=hint)
 
 
 def is_near(spec: MachineSpec) -> bool:
