@@ -77,19 +77,19 @@ def test_schemas_of_plugins_are_merged_with_their_own_references(
     own["properties"]["size"] = {"$ref": "#/$defs/size"}
     own["$defs"] = {"size": {"enum": ["small", "large"]}}
     install(site, "box", schema=own)
-    install(site, "kvm", schema=manifest("provider", isolation="container"))
+    install(site, "cage", schema=manifest("provider", isolation="container"))
     install(site, "recipe", schema={"type": "string", "x-envup": {"api": 1, "kinds": ["provisioner"]}})
     install(site, "seed", schema={"type": "string", "x-envup": {"api": 1, "kinds": ["image_source"]}})
     monkeypatch.syspath_prepend(str(site))
     schema = merged(Host(home))
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
-    good = {"image": {"seed": "a"}, "provision": [{"recipe": "b"}], "box": {"size": "small"}, "kvm": {"level": 2}}
+    good = {"image": {"seed": "a"}, "provision": [{"recipe": "b"}], "box": {"size": "small"}, "cage": {"level": 2}}
     assert not list(validator.iter_errors(good))
     assert not list(validator.iter_errors({"machines": {"a": good}}))
     for bad in (
         {"box": {"size": "huge"}},
-        {"kvm": {"shm": 1}},
+        {"cage": {"shm": 1}},
         {"provision": [{"recipe": 5}]},
         {"image": {"seed": 5}},
     ):
