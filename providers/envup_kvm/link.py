@@ -18,6 +18,7 @@ import errno
 import fcntl
 import os
 import socket
+import time
 
 from envup.namespaces.signals import signal
 
@@ -38,9 +39,12 @@ if TYPE_CHECKING:
 PORT, WAY, CONFIG, LOG, LOCK, UP = "port", "way", "ssh_config", "log", "lock", "up"
 _BANNER = 30
 """Seconds in which a machine that has been up before says who it is; it may restart."""
+_BOOT = 60
+"""The same of one that boots. The client then comes anew, whatever the machine made of it before."""
 _TRIES = 3
 _LOGGED = 1 << 20
 """Bytes that the client may write to its log."""
+_TIMED_OUT = b"timed out during banner exchange"
 _REFUSED = b"banner line contains invalid characters"
 """What the client says where the machine has it connect anew: see `server.refuse`."""
 _KEPT = ("PATH", "HOME", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "PYTHONPATH")
@@ -136,14 +140,19 @@ def _start(place: str, seconds: float | None, watch: Watch | None) -> None:
     if not os.path.exists(f"{place}/{PORT}"):
         raise NoWay("boot", "the machine is not running")
     was_up = os.path.exists(f"{place}/{UP}")
-    for left in reversed(range(_TRIES)):
-        code = _try(place, seconds, watch, ("-o", f"ConnectTimeout={_BANNER}") if was_up else ())
+    limit = None if seconds is None else time.monotonic() + seconds
+    tries = _TRIES
+    while True:
+        tries -= 1
+        patience = ("-o", f"ConnectTimeout={_BANNER if was_up else _BOOT}")
+        code = _try(place, None if limit is None else max(0.0, limit - time.monotonic()), watch, patience)
         if code == 0:
             os.close(os.open(f"{place}/{UP}", os.O_WRONLY | os.O_CREAT, 0o600))
             return
         with open(f"{place}/{LOG}", "rb") as file:
             said = file.read()
-        if not (left and (_REFUSED in said or (was_up and b"banner" in said))):
+        boots_on = not was_up and code is not None and _TIMED_OUT in said
+        if not (boots_on or (tries and (_REFUSED in said or (was_up and b"banner" in said)))):
             _complain(code, said)
 
 
@@ -178,8 +187,6 @@ def _try(place: str, seconds: float | None, watch: Watch | None, options: tuple[
 
 def _become_client(place: str, log: int, nothing: int, options: tuple[str, ...]) -> NoReturn:
     """Only a child does this."""
-    from envup.namespaces import syscalls
-
     try:
         os.setsid()
         for descriptor, source in ((0, nothing), (1, nothing), (2, log)):
@@ -188,7 +195,6 @@ def _become_client(place: str, log: int, nothing: int, options: tuple[str, ...])
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _limit_log()
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGTERM)  # until it goes to the background
         os.chdir(place)
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"LANG": "C"}
         os.execvpe("ssh", ("ssh", "-F", CONFIG, "-E", LOG, *options, "-f", "-N", "machine"), environment)
@@ -225,7 +231,6 @@ def _await(child: int, seconds: float | None, watch: Watch | None) -> int | None
 def await_ready(descriptor: int, seconds: float | None, watch: Watch | None) -> None:
     """Until it can be read. Errors: `TimeoutError`; `NoWay` when `watch` sees a failure."""
     import select
-    import time
 
     limit = None if seconds is None else time.monotonic() + seconds
     poll = select.poll()

@@ -13,7 +13,8 @@ from envup.testing.subject import Subject
 
 pytestmark = pytest.mark.usefixtures("check_no_leak")
 
-COUNT = "setsid -f sh -c 'n=0; while :; do n=$((n+1)); echo $n > /srv/count; sleep 0.02; done' >/dev/null 2>&1"
+LOOP = "n=0; while :; do n=$((n+1)); echo $n > /srv/next; mv /srv/next /srv/count; sleep 0.02; done"
+COUNT = f"setsid -f sh -c '{LOOP}' >/dev/null 2>&1"
 
 
 @pytest.fixture
