@@ -24,7 +24,7 @@ from envup.output import masked_output
 from envup.plan import Action
 from envup.plugins import Host
 from envup.probe import wait_until_ready
-from envup.provider import Instance, OwnImages, Provider, Resize, Snapshots, Suspend
+from envup.provider import Flush, Instance, OwnImages, Provider, Resize, Snapshots, Suspend
 from envup.provisioner import StepContext, StepFailed
 from envup.state.identity import Identity
 from envup.state.records import MachineRecord, State, StepRecord
@@ -225,6 +225,9 @@ class Actions:
         if children.cancelled():
             raise EnvupError(f"step '{step.name}' was interrupted")
         if position is not None:
+            provider = self._providers(action.provider)
+            if isinstance(provider, Flush):
+                provider.flush(self._instances[spec.name])
             self._record(spec, step, position, digest, files)
 
     def _record(self, spec: MachineSpec, step: Step, position: int, digest: str, files: Mapping[str, object]) -> None:

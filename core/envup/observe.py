@@ -63,3 +63,8 @@ def _answer(provider: Provider, environment: str) -> Sequence[Instance] | EnvupE
         return provider.observe(environment)
     except EnvupError as error:
         return error
+    except Exception as error:
+        brief = f"provider {provider.name} cannot be asked, which is a bug in it: {type(error).__name__}: {error}"
+        bug = EnvupError(brief)
+        bug.__cause__ = error
+        return bug

@@ -5,8 +5,9 @@ Everything is opened when it is first asked for, so that a verb pays for what it
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from envup.provider import Instance, Provider, ProviderContext
 from envup.state import identity as identities
 from envup.state.identity import Identity
 from envup.state.records import State
-from envup.value import Value
+from envup.value import Value, replace
 
 if TYPE_CHECKING:
     from envup.images.store import Store
@@ -133,6 +134,14 @@ class Project:
             self._providers[name] = self.plugins.provider(name)(ProviderContext(data, runtime, self.emit))
         return self._providers[name]
 
+    def providers_beside(self, names: Collection[str]) -> list[Provider]:
+        """Every other installed provider that loads. One that lacks something may fail in whatever it is asked."""
+        found = []
+        for name in self.plugins.providers():
+            with contextlib.suppress(Exception):  # a stranger's code, that may fail as it likes
+                found += [] if name in names else [self.provider(name)]
+        return found
+
     def usable_providers(self) -> list[Provider]:
         """Every installed provider that loads and lacks nothing on this host, lightest isolation first."""
         return [provider for provider, problems in self.examine_providers() if provider and not problems]
@@ -151,7 +160,7 @@ class Project:
 
     def observe(self, environment: Environment | None = None) -> Observed:
         """What the backends say of this environment: those recorded, those that `environment` names, and where neither
-        says anything, all that are usable. Where nothing was ever made, no backend is asked."""
+        says anything, all. Where nothing was ever made, no backend is asked."""
         from envup.observe import Observed, observe
 
         if not self.identity.id:
@@ -161,9 +170,12 @@ class Project:
         named = {record.provider for record in records.values()} | set(known.unfinished.values())
         named |= {spec.provider for spec in environment.machines if spec.provider != "auto"} if environment else set()
         providers = [self.provider(name) for name in sorted(named)]
-        if not self.state.knows(self.identity.id):
-            providers += [usable for usable in self.usable_providers() if usable.name not in named]
-        return observe(providers, self.identity.id, {name: record.provider for name, record in records.items()})
+        others = [] if self.state.knows(self.identity.id) else self.providers_beside(named)
+        preferred = {name: record.provider for name, record in records.items()}
+        observed = observe([*providers, *others], self.identity.id, preferred)
+        useless = {one.name for one in others if one.name in observed.silent and lacks(one)}
+        silent = {name: error for name, error in observed.silent.items() if name not in useless}
+        return replace(observed, silent=silent)
 
     def lock(self, verb: str, wait: float = 0.0) -> AbstractContextManager[None]:
         """Hold this environment's lock. Errors: `LockedError`."""

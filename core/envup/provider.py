@@ -33,6 +33,7 @@ __all__ = [
     "Command",
     "Console",
     "Dial",
+    "Flush",
     "HostCommand",
     "ImageForms",
     "Instance",
@@ -255,6 +256,15 @@ class Snapshots(ABC):
     @abstractmethod
     def delete_snapshot(self, instance: Instance, name: str) -> None:
         """Remove it; succeeds when it is gone. The machine goes on."""
+
+
+class Flush(ABC):
+    """Ability: what a machine writes is on its disk some time later, as it has a kernel of its own."""
+
+    @abstractmethod
+    def flush(self, instance: Instance) -> None:
+        """All that was written so far is on the disk, so that it outlives a loss of the machine's power. Called after
+        each step, before its success is recorded. Legal in `running`. Errors: `EnvupError`."""
 
 
 class Console(ABC):

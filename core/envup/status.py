@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from envup import changes, content
 from envup.errors import UsageError
+from envup.plan import action_id
 from envup.value import replace
 
 if TYPE_CHECKING:
@@ -119,6 +120,12 @@ def _distance(
         drift.append("ready: has not succeeded")
     if known and left.reset >= 0 and not left.rebuild:
         drift.append(f"provision: {left.causes[left.reset]}")
-    if failed := known and records.failed.get(spec.name):
+    failed = known and records.failed.get(spec.name)
+    if is_told := f"{spec.name}/{failed}" in _always(spec):
         drift.append(f"{failed}: has not succeeded")
-    return drift, not (pending or left.rebuild or failed)
+    return drift, not (pending or left.rebuild or is_told)
+
+
+def _always(spec: MachineSpec) -> set[str]:
+    """The ids of actions whose success is in the journal alone."""
+    return {action_id(spec.name, "provision", step.index) for step in spec.steps if step.run == "always"}

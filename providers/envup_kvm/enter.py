@@ -7,6 +7,8 @@ cannot be executed, is not found. With `verb=pack` or `verb=unpack` a tar stream
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import select
@@ -151,7 +153,12 @@ class _Relay:
 
     def _write(self) -> None:
         descriptor, data = self._unwritten[0]
-        written = os.write(descriptor, data[:_PIECE])
+        try:
+            written = os.write(descriptor, data[:_PIECE])
+        except OSError as error:
+            if self._screen is None or error.errno != errno.EIO:
+                raise
+            written = len(data)  # the terminal hung up: SIGHUP, which comes with it, goes on to the program
         if written == len(data):
             self._unwritten.pop(0)
         else:
@@ -172,7 +179,8 @@ class _Relay:
     def _handle(self, number: int) -> None:
         if number == signal.SIGWINCH:
             if self._screen is not None:
-                self._unsent += wire.frame(wire.SIZE, self._screen.size())
+                with contextlib.suppress(OSError):  # as it hangs up
+                    self._unsent += wire.frame(wire.SIZE, self._screen.size())
         elif number == signal.SIGTSTP:
             self._pause()
         else:

@@ -18,6 +18,7 @@ from envup.provider import (
     Command,
     Console,
     Dial,
+    Flush,
     HostCommand,
     ImageForms,
     Instance,
@@ -41,9 +42,11 @@ if TYPE_CHECKING:
 
 _PATIENCE = 60.0
 """Seconds in which a machine that goes on answers."""
+_FLUSHED = 600.0
+"""Seconds in which it has written what its memory held."""
 
 
-class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForms, OwnImages):
+class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, ImageForms, OwnImages):
     """Virtual machines of libvirt's QEMU driver, on disks that are laid over images."""
 
     name: ClassVar[str] = "kvm"
@@ -215,6 +218,13 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Console, Dial, ImageForm
         machine = self._machine(instance.labels)
         with directories.held(machine.directory):
             snapshots.delete(self._libvirtd(machine), machine, name)
+
+    def flush(self, instance: Instance) -> None:
+        """See `Flush`."""
+        from envup_kvm import asking
+
+        failure = f"what machine '{instance.machine}' wrote cannot be flushed to its disk"
+        asking.ask(self._running(instance).place, lambda: {"verb": "flush"}, failure, seconds=_FLUSHED)
 
     def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
         """See `Console`."""

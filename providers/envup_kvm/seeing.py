@@ -9,7 +9,7 @@
 
 A domain that somebody undefined is a stopped machine, as each start describes it anew. So is one that is not up yet, or
 has lost what keeps its network or shares its mounts: a start gives it that again. A directory that is not whole, or a
-domain without one, are remains.
+domain without one, are remains. Where no machine was ever made libvirt is not asked, which would start its daemon.
 """
 
 # os rather than pathlib, which takes longer.
@@ -56,6 +56,8 @@ def observe(
 ) -> list[Instance]:
     """Every machine of one environment, or of all. Errors: `EnvupError`."""
     found: dict[str, tuple[dict[str, str], str]] = {}
+    if not os.path.exists(machines.root):
+        return []
     for where in {uri(directory) for directory in machines.all(environment)} or {connection.default()}:
         with connection.telling(f"libvirt at {where} does not list its domains"):
             seen = filter(None, (_seen(domain, machines) for domain in connections.at(where).listAllDomains()))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-VERBS = ("wake", "grow", "cpus", "spare")
+VERBS = ("wake", "grow", "cpus", "spare", "flush")
 _FACTS = "/run/envup/kit/facts/machine.json"
 _RESIZE = 0x40086610
 """EXT4_IOC_RESIZE_FS of the kernel's fs/ext4/ext4.h, with the number of blocks."""
@@ -31,7 +31,8 @@ _PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """What a request is answered, `error` where it failed. `wake` sets the clock to `time`, nanoseconds since the
     epoch, and tells what the machine was told when it booted; `grow` has the root file system fill its disk; `cpus` has
-    the kernel use all processors once there are `count`; `spare` tells the KiB of memory that programs could have."""
+    the kernel use all processors once there are `count`; `spare` tells the KiB of memory that programs could have;
+    `flush` writes all that is still to be written."""
     try:
         if request["verb"] == "wake":
             time.clock_settime_ns(time.CLOCK_REALTIME, request["time"])
@@ -39,6 +40,9 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
                 return {"facts": file.read()}
         if request["verb"] == "spare":
             return {"spare": _spare()}
+        if request["verb"] == "flush":
+            os.sync()
+            return {}
         if request["verb"] == "cpus":
             return {"count": processors.use(request["count"])}
         return {"size": _grow_by_cloud_init() if _booted_itself() else grow()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +180,14 @@ def test_a_step_that_runs_always_is_no_pending_change_and_its_failure_is_told(sh
     shop.write(always % "'true'")
     shop.run("up")
     assert shop.json("status")["machines"][0]["provisioned"] is True
+
+
+def test_a_step_whose_success_was_recorded_just_before_a_crash_has_run(shop: Shop) -> None:
+    shop.run("up")
+    file = Path(shop.environment["ENVUP_HOME"]) / "data/state.db"
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE journal SET ended = NULL, outcome = NULL WHERE action LIKE 'provision:%'")
+    assert {machine["provisioned"] for machine in shop.json("status")["machines"]} == {True}
 
 
 def test_the_last_run_is_no_log_where_only_a_console_is(shop: Shop) -> None:

@@ -21,7 +21,8 @@ def virsh(*arguments: str) -> None:
 def test_a_domain_that_was_paused_killed_or_undefined_is_seen_and_healed(subject: Subject) -> None:
     name = f"envup-{ENVIRONMENT}-web"
     with subject.running(subject.spec()) as instance:
-        subject.shell(instance, "echo kept > /srv/note; sync")
+        subject.shell(instance, "echo kept > /srv/note")
+        subject.provider.flush(instance)
         virsh("suspend", name)
         assert subject.state() == "suspended"
         instance = subject.provider.start(instance, subject.spec())

@@ -47,13 +47,17 @@ class Account:
         who = {"user": self.entry.pw_uid, "group": self.entry.pw_gid, "extra_groups": self.groups}
         return subprocess.Popen(argv, text=True, **who, **settings)
 
-    def processes(self) -> list[str]:
-        """Everything of this account that runs, its machines included: all of it names the place."""
+    def processes(self, *, libvirtd: bool = False) -> list[str]:
+        """Everything of this account that runs, its machines included: all of it names the place. libvirt's own daemon,
+        which ends by itself two minutes after it was last asked, only where it is asked for."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+                line = (process / "cmdline").read_bytes()
+                told = line + (process / "environ").read_bytes()
             except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            if not libvirtd and line.startswith(b"/usr/sbin/libvirtd\0--timeout="):
                 continue
             if os.fsencode(self.home) in told and int(process.name) != os.getpid():
                 found.append(f"{process.name}: {told[:200]!r}")

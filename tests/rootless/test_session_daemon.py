@@ -25,7 +25,7 @@ def project(account: Account, place: Path) -> Project:
 
 def end_daemon(account: Account) -> bool:
     """Whether there was one; it has ended."""
-    for line in account.processes():
+    for line in account.processes(libvirtd=True):
         number = int(line.partition(":")[0])
         with contextlib.suppress(ProcessLookupError, FileNotFoundError):
             if Path(f"/proc/{number}/comm").read_text().strip() == "libvirtd":

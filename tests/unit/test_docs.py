@@ -15,7 +15,7 @@ from envup.envfile.load import load
 from envup.home import Home
 from envup.plan import VERBS as ACTIONS
 from envup.plugins import Host
-from envup.provider import Console, Dial, ImageForms, OwnImages, Provider, Resize, Suspend
+from envup.provider import Console, Dial, Flush, ImageForms, OwnImages, Provider, Resize, Suspend
 from envup.shim import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_every_hook_is_documented() -> None:
     assert [hook for hook in hooks if f"`{hook}" not in page("plugins.md")] == []
 
 
-@pytest.mark.parametrize("contract", [Provider, Resize, Suspend, Console, Dial, ImageForms, OwnImages])
+@pytest.mark.parametrize("contract", [Provider, Resize, Suspend, Flush, Console, Dial, ImageForms, OwnImages])
 def test_every_method_that_a_provider_writes_is_documented(contract: type) -> None:
     methods = contract.__abstractmethods__  # type: ignore[attr-defined]
     assert methods

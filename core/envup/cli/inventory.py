@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from envup.errors import EnvupError
-from envup.project import Project
+from envup.project import Project, lacks
 from envup.provider import Instance, Provider
 
 
@@ -15,17 +15,19 @@ def whole_host() -> Project:
 
 
 def instances(project: Project) -> tuple[list[tuple[Provider, Instance]], list[EnvupError]]:
-    """Every instance, and the errors of providers that have machines on record and could not be asked."""
+    """Every instance, and the errors of providers that could not be asked, unless they lack something and have no
+    machine on record."""
     recorded = {name for row in project.state.environments() for name in project.state.providers(row[0])}
-    usable = {provider.name for provider in project.usable_providers()}
+    others = project.providers_beside(recorded)
     found: list[tuple[Provider, Instance]] = []
     problems: list[EnvupError] = []
-    for name in sorted(recorded | usable):
+    for name in sorted(recorded | {provider.name for provider in others}):
         try:
             provider = project.provider(name)
             found += [(provider, instance) for instance in provider.observe(None)]
         except EnvupError as error:
-            problems.append(error)
+            if name in recorded or not lacks(project.provider(name)):
+                problems.append(error)
     return found, problems
 
 

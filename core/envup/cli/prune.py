@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from envup.cli.answer import print_json, print_lines
 from envup.cli.inventory import images_in_use, instances, whole_host
 from envup.cli.options import Arguments
 from envup.errors import EnvupError
-from envup.project import Project
-from envup.provider import ImageForms
+from envup.project import Project, lacks
+from envup.provider import ImageForms, Provider
 from envup.report.text import size
 
 OPTIONS = ()
@@ -39,13 +40,22 @@ def run(arguments: Arguments) -> int:
 
 def _forms(project: Project, in_use: set[str]) -> list[dict[str, Any]]:
     freed: list[dict[str, Any]] = []
-    for provider in project.usable_providers():
-        if isinstance(provider, ImageForms):
-            for digest, count in provider.forms():
-                if digest not in in_use:
-                    provider.remove_form(digest)
-                    freed.append({"kind": f"{provider.name} form", "digest": digest, "bytes": count})
+    for provider in project.providers_beside(()):
+        for digest, count in _forms_of(provider):
+            if digest not in in_use:
+                assert isinstance(provider, ImageForms)
+                provider.remove_form(digest)
+                freed.append({"kind": f"{provider.name} form", "digest": digest, "bytes": count})
     return freed
+
+
+def _forms_of(provider: Provider) -> Sequence[tuple[str, int]]:
+    try:
+        return provider.forms() if isinstance(provider, ImageForms) else ()
+    except EnvupError:
+        if lacks(provider):
+            return ()
+        raise
 
 
 def _forget(project: Project) -> list[str]:
