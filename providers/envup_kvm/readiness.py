@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from envup import children
+from envup.errors import InterruptedByUser
 from envup_kvm import link, wire
 
 _FATAL = (b"Kernel panic - not syncing", b"envup: boot: fatal:")
@@ -35,12 +37,13 @@ class Console:
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[Console]:
-        """Failures are seen meanwhile. tail(1) waits with inotify."""
+        """Failures are seen meanwhile, and an interrupt, which ends tail(1). That waits with inotify."""
         line = ("tail", "-c", f"+{self._start + 1}", "-F", "-q", str(self._log))
         quiet = subprocess.DEVNULL
-        with subprocess.Popen(line, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as self._reader:
+        with children.child(line, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet) as self._reader:
             try:
-                yield self
+                with self._output():
+                    yield self
             finally:
                 self._reader.kill()
 
@@ -49,8 +52,12 @@ class Console:
         return self._output().fileno()
 
     def failure(self) -> str | None:
-        """See `link.Watch`."""
-        *lines, self._unended = (self._unended + os.read(self.fileno(), 1 << 16)).split(b"\n")
+        """See `link.Watch`. Errors: `InterruptedByUser`."""
+        if not (said := os.read(self.fileno(), 1 << 16)):
+            if children.cancelled():
+                raise InterruptedByUser("its boot was interrupted")
+            return "what its console says cannot be followed"
+        *lines, self._unended = (self._unended + said).split(b"\n")
         return "its console tells of a failure" if any(map(_is_fatal, lines)) else None
 
     def last_lines(self, count: int) -> list[str]:

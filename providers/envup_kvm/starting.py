@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,14 +121,19 @@ def _await_up(
     made: Parts,
 ) -> None:
     """Return when a program can run in it. Errors: `EnvupError`; it is ended."""
+    seconds = made.options.get("boot_timeout", _TIMEOUTS[made.accelerated, made.seed is not None])
+    limit = time.monotonic() + seconds
     try:
-        seconds = made.options.get("boot_timeout", _TIMEOUTS[made.accelerated, made.seed is not None])
         with console.followed():
             readiness.await_machine(machine.place, seconds, console)
         joining.settle()
     except link.NoWay as error:
+        late = time.monotonic() >= limit
         machine.end(libvirtd)
-        raise _failure(spec, made, error, console) from error
+        failure = _failure(spec, made, error, console)
+        if late:
+            failure.hint = f"it had {seconds} s, see kvm.boot_timeout; {failure.hint}"
+        raise failure from error
     except BaseException:
         machine.end(libvirtd)
         raise

@@ -72,8 +72,9 @@ def test_a_machine_that_is_not_up_in_time_says_at_which_stage_and_does_not_run(s
     spec = subject.spec("late", options={"boot_timeout": 1})
     instance = subject.create(spec)
     try:
-        with pytest.raises(EnvupError, match="boot fails"):
+        with pytest.raises(EnvupError, match="boot fails") as caught:
             subject.provider.start(instance, spec)
+        assert "1 s, see kvm.boot_timeout" in caught.value.hint
         assert subject.state("late") == "stopped"
     finally:
         subject.provider.destroy(instance)
