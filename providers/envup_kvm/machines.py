@@ -17,6 +17,7 @@ DISK, CONSOLE, BOOTED = "disk.qcow2", "console.log", "booted"
 FACTS = "facts.tar"
 """What a machine is told, in its place until it is up."""
 _STATES = {
+    "VIR_DOMAIN_NOSTATE": "running",
     "VIR_DOMAIN_RUNNING": "running",
     "VIR_DOMAIN_BLOCKED": "running",
     "VIR_DOMAIN_SHUTDOWN": "running",
