@@ -60,12 +60,13 @@ def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emi
         ):
             perform(action)
 
+    succeeded: set[str] = set()
     with _woken_by_signals() as bell, _all_ended() as running:
         while True:
             ready = [name for name in waiting if not blockers[name] and not children.cancelled()]
             begun = [waiting.pop(name) for name in ready]
             if not (begun or running):
-                begun, final = final, []
+                begun, final = [action for action in final if action.unless not in succeeded], []
             running.update({Task(partial(one, action), at_end=bell.ring): action for action in begun})
             if not running:
                 break
@@ -73,6 +74,7 @@ def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emi
             for task in [task for task in running if task.ended]:
                 action = running.pop(task)
                 if _succeeded(action, task.error, report):
+                    succeeded.add(action.id)
                     for names in blockers.values():
                         names.discard(action.id)
     report.interrupted = children.cancelled()

@@ -32,7 +32,7 @@ class Action(Value):
     `live`, `restart`, `recreate`, `provision` or empty where nothing existing is touched; `after` are ids that must
     have succeeded; `provider` carries it out; `step` indexes `MachineSpec.steps`; `reset` forgets the record of this
     step and those behind it first; `again` says that every `up` does it, whatever there is; `last` is done when all
-    others are, whatever became of them."""
+    others are, whatever became of them, but not where the action `unless` has succeeded."""
 
     id: str
     machine: str
@@ -46,6 +46,7 @@ class Action(Value):
     reset: bool = False
     again: bool = False
     last: bool = False
+    unless: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The documented fields, for `env plan --json`."""

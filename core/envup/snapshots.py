@@ -70,7 +70,8 @@ def plan(
     name: str,
 ) -> Plan:
     """Take, restore or delete (`verb`: `snapshot`, `restore`, `delete`) the snapshot `name` of these machines. Several
-    that run stand still meanwhile, so that their states agree with each other, and go on at the end in any case."""
+    that run stand still meanwhile, so that their states agree with each other, and go on at the end in any case; of
+    those that go back, the ones that did not."""
     parts = [_Part(environment, seen, {one.name: one for one in kept[machine]}, verb, name, machine)
              for machine, seen in machines.items()
              if verb != "delete" or any(one.name == name for one in kept[machine])]  # fmt: skip
@@ -80,6 +81,8 @@ def plan(
     actions = [*pauses, *(action for part in parts for action in part.actions(after))]
     if pauses and verb == "snapshot":
         actions += [part.action("resume", last=True) for part in frozen]
+    elif pauses:
+        actions += [part.action("resume", last=True, unless=part.action(verb).id) for part in frozen]
     asks = [ask for part in parts for ask in part.asks]
     notes = ["mounts are no part of a snapshot"] if verb == "snapshot" and _has_mounts(environment, machines) else []
     return Plan(title, known.environment, in_order(actions), tuple(notes), tuple(asks))
@@ -108,10 +111,11 @@ class _Part:
         self.runs = seen.instance.state == "running"
         self._is_up = seen.instance.state in ("running", "suspended")
 
-    def action(self, verb: str, *, last: bool = False) -> Action:
+    def action(self, verb: str, *, last: bool = False, unless: str = "") -> Action:
         """One that comes before or behind the others."""
         cause = "goes on" if last else "stands still meanwhile"
-        return Action(action_id(self._machine, verb), self._machine, verb, self.provider, cause, "live", last=last)
+        name = self._machine
+        return Action(action_id(name, verb), name, verb, self.provider, cause, "live", last=last, unless=unless)
 
     def actions(self, after: tuple[str, ...]) -> list[Action]:
         """What is done once those in `after` are. A machine that is up when it goes back to files alone comes up again,

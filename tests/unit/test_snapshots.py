@@ -146,3 +146,22 @@ def test_what_is_last_is_done_whatever_becomes_of_the_others(state: State) -> No
     )
     begun, failed = done_of(Plan("shop", "abc", actions), state, perform)
     assert (begun, failed) == (["web/suspend", "web/snapshot", "web/resume"], ["web/snapshot"])
+
+
+def test_of_machines_that_go_back_together_the_one_that_does_not_is_resumed(state: State) -> None:
+    def perform(action: Action) -> None:
+        if action.id == "db/restore":
+            raise EnvupError("no such memory")
+
+    actions = [
+        part
+        for name in ("db", "web")
+        for part in (
+            Action(f"{name}/suspend", name, "suspend", "kvm", ""),
+            Action(f"{name}/restore", name, "restore", "kvm", "", after=("db/suspend", "web/suspend")),
+            Action(f"{name}/resume", name, "resume", "kvm", "", last=True, unless=f"{name}/restore"),
+        )
+    ]
+    begun, failed = done_of(Plan("shop", "abc", tuple(actions)), state, perform)
+    assert begun[4:] == ["db/resume"]
+    assert failed == ["db/restore"]
