@@ -140,13 +140,20 @@ def _journalled(action: Action, environment: str, state: State, emit: Emit) -> I
         state.end(entry, "done")
     except BaseException as error:
         if isinstance(error, EnvupError):
-            emit(Event("failed", action.machine, action.id, error.brief, _facts(error)))
+            emit(Event("failed", action.machine, action.id, *_told(error)))
         with contextlib.suppress(
             EnvupError
         ):  # the error that is raised already says more than a journal that fails too
             state.end(entry, "interrupted" if children.cancelled() else "failed")
         raise
     emit(Event("finished", action.machine, action.id, data={"seconds": time.monotonic() - begun}))
+
+
+def _told(error: EnvupError) -> tuple[str, dict[str, object]]:
+    """After an interrupt, what a provider says of its programs that were ended is no failure of theirs."""
+    if children.cancelled() and getattr(error, "exit_code", None) is None:
+        return "interrupted", {"details": error.brief, "hint": ""}
+    return error.brief, _facts(error)
 
 
 def _facts(error: EnvupError) -> dict[str, object]:
