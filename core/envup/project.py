@@ -216,7 +216,8 @@ class Project:
             raise TransportError(f"machine '{name}' does not exist", hint=f"`env up {name}` makes it")
         if found[0].state != "running":
             verb, does = ("resume", "wakes") if found[0].state == "suspended" else ("up", "starts")
-            raise TransportError(f"machine '{name}' is {found[0].state}", hint=f"`env {verb} {name}` {does} it")
+            brief, hint = f"machine '{name}' is {found[0].state}", f"`env {verb} {name}` {does} it"
+            raise TransportError(brief, details=found[0].reason, hint=hint)
         return Located(name, provider, found[0], user)
 
     def _named(self, machine: str | None, known: Sequence[str]) -> str:

@@ -81,6 +81,13 @@ def state_of(domain: Any) -> str:
     return next(state for name, state in _STATES.items() if getattr(libvirt, name) == now)
 
 
+def trouble_of(domain: Any) -> str:
+    """Why a machine is suspended that nobody suspended; nothing of any other. Errors: `libvirt.libvirtError`."""
+    if domain.state() != [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR]:
+        return ""
+    return "its disk cannot be written, as when the host's is full; when it can, `env resume` lets it go on"
+
+
 def undefine(domain: Any, further: int) -> None:
     """Have libvirt forget a domain with all that it keeps of it, as the flags `further` say. Errors:
     `libvirt.libvirtError`."""

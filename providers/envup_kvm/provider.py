@@ -32,7 +32,7 @@ from envup.provider import (
     Suspend,
 )
 from envup_kvm import commands, connection, seeing
-from envup_kvm.machines import CONSOLE, Machine
+from envup_kvm.machines import CONSOLE, Machine, trouble_of
 
 if TYPE_CHECKING:
     import socket
@@ -184,8 +184,14 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, Im
         """See `Suspend`."""
         from envup_kvm import asking
 
+        machine = self._machine(instance.labels)
         self._freeze(instance, "resume", "suspended")
-        asking.wake(self._machine(instance.labels).place, instance.machine, seconds=_PATIENCE)
+        try:
+            asking.wake(machine.place, instance.machine, seconds=_PATIENCE)
+        except EnvupError as error:
+            if trouble := self._trouble(machine):
+                raise EnvupError(f"machine '{instance.machine}' cannot go on", details=trouble) from error
+            raise
 
     def snapshots(self, instance: Instance) -> Sequence[Snapshot]:
         """See `Snapshots`."""
@@ -281,10 +287,17 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, Im
         machine = self._machine(instance.labels)
         state = machine.state(self._libvirtd(machine))
         if state == "suspended":
-            raise TransportError(f"machine '{instance.machine}' is suspended", hint="run: env resume")
+            raise TransportError(
+                f"machine '{instance.machine}' is suspended", details=self._trouble(machine), hint="run: env resume"
+            )
         if state != "running":
             raise TransportError(f"machine '{instance.machine}' is not running", hint="run: env up")
         return machine
+
+    def _trouble(self, machine: Machine) -> str:
+        domain = machine.domain(self._libvirtd(machine))
+        with connection.telling("libvirt does not answer"):
+            return "" if domain is None else trouble_of(domain)
 
     def _freeze(self, instance: Instance, verb: str, wanted: str) -> None:
         machine = self._machine(instance.labels)

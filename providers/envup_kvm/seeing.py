@@ -25,10 +25,10 @@ from typing import Any
 from envup.namespaces import directories
 from envup.namespaces.directories import Directories
 from envup.provider import Instance, ProviderContext
-from envup.value import replace
+from envup.value import Value, replace
 from envup_kvm import connection, domain_labels, network, shares_life
 from envup_kvm.binding import libvirt
-from envup_kvm.machines import BOOTED, FACTS, Machine, state_of
+from envup_kvm.machines import BOOTED, FACTS, Machine, state_of, trouble_of
 
 
 def look(directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, _boot: str) -> Instance:
@@ -55,46 +55,53 @@ def observe(
     connections: connection.Connections, machines: Directories, environment: str | None, context: ProviderContext
 ) -> list[Instance]:
     """Every machine of one environment, or of all. Errors: `EnvupError`."""
-    found: dict[str, tuple[dict[str, str], str]] = {}
+    found: dict[str, _Found] = {}
     if not os.path.exists(machines.root):
         return []
     for where in {uri(directory) for directory in machines.all(environment)} or {connection.default()}:
         with connection.telling(f"libvirt at {where} does not list its domains"):
             seen = filter(None, (_seen(domain, machines) for domain in connections.at(where).listAllDomains()))
-            found |= {domain_labels.name(labels): (labels, state) for labels, state in seen}
+            found |= {domain_labels.name(one.labels): one for one in seen}
     kept = [
         _as_found(instance, found.pop(domain_labels.name(instance.labels), None), machines, context)
         for instance in machines.observe(environment)
     ]
     lost = [
-        Instance("", "broken", labels, reason=f"{machines.directory(labels)}, where its disk was, is gone")
-        for labels, _state in found.values()
-        if environment in (None, labels["envup.environment"]) and not machines.directory(labels).exists()
+        Instance("", "broken", one.labels, reason=f"{machines.directory(one.labels)}, where its disk was, is gone")
+        for one in found.values()
+        if environment in (None, one.labels["envup.environment"]) and not machines.directory(one.labels).exists()
     ]
     return [*kept, *lost]
 
 
-def _seen(domain: Any, machines: Directories) -> tuple[dict[str, str], str] | None:
-    """(labels, state) of a domain of ours; None of any other, or of one that has just gone."""
+class _Found(Value):
+    """What a domain of ours tells."""
+
+    labels: Mapping[str, str]
+    state: str
+    trouble: str
+
+
+def _seen(domain: Any, machines: Directories) -> _Found | None:
+    """None of a domain that is not ours, or has just gone."""
     if not domain.name().startswith("envup-"):
         return None
     try:
         known, state = domain_labels.find(domain.XMLDesc()), state_of(domain)
+        trouble = trouble_of(domain) if state == "suspended" else ""
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
         raise
     if known is None or known[1] != str(machines.directory(known[0])):
         return None
-    return known[0], state
+    return _Found(known[0], state, trouble)
 
 
-def _as_found(
-    instance: Instance, found: tuple[dict[str, str], str] | None, machines: Directories, context: ProviderContext
-) -> Instance:
+def _as_found(instance: Instance, found: _Found | None, machines: Directories, context: ProviderContext) -> Instance:
     """As its directory says, unless it is up."""
-    if found is None or instance.state == "broken" or found[1] == "stopped":
+    if found is None or instance.state == "broken" or found.state == "stopped":
         return replace(instance, ports=(), addresses=())
     if is_lost(Machine.of(instance.labels, machines.directory(instance.labels), context)):
         return replace(instance, state="stopped", ports=(), addresses=())
-    return replace(instance, state=found[1])
+    return replace(instance, state=found.state, reason=found.trouble)
