@@ -8,8 +8,8 @@ it can do. A minimal plugin is a module that returns its class from the hook `en
     "x-envup": {"api": 1, "kinds": ["provider"], "isolation": "container", "install": "pip install 'envup[docker]'"}
 
 Plugins import `envup.provider`, `envup.provisioner`, `envup.image`, `envup.machine`, `envup.model`, `envup.events`,
-`envup.errors`, `envup.value`, `envup.hookspecs`, `envup.namespaces`, `envup.networks` and in tests `envup.testing`, and
-nothing else of the core.
+`envup.errors`, `envup.value`, `envup.children`, `envup.hookspecs`, `envup.namespaces`, `envup.networks` and in tests
+`envup.testing`, and nothing else of the core.
 """
 
 from __future__ import annotations

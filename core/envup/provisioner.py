@@ -1,4 +1,5 @@
-"""The contract of a provisioner: the plugin that configures a running machine, one step at a time."""
+"""The contract of a provisioner: the plugin that configures a running machine, one step at a time. `duration` gives the
+seconds of a text such as `5m`."""
 
 from __future__ import annotations
 
@@ -7,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from envup.envfile.units import duration
 from envup.errors import EnvupError
 from envup.machine import Machine
 from envup.model import Step
 from envup.value import Value
 
-__all__ = ["Machine", "Provisioner", "Step", "StepContext", "StepFailed"]
+__all__ = ["Machine", "Provisioner", "Step", "StepContext", "StepFailed", "duration"]
 
 
 class StepFailed(EnvupError):

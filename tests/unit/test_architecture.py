@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDED = {"provider", "provisioner", "image", "machine", "events", "errors", "model", "value", "namespaces", "networks"}
+NEEDED = {"provider", "provisioner", "image", "machine", "events", "errors", "model", "value", "children"}
+NEEDED |= {"namespaces", "networks"}
 CONTRACTS = NEEDED | {"hookspecs", "testing"}
 SHARED = ("namespaces", "networks")
 """Packages of the core of which plugins may import what their docstrings name."""

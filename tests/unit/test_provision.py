@@ -113,6 +113,73 @@ def test_secrets_show_nowhere(bench: Bench, tmp_path: Path) -> None:
     assert not any("s3cret-value" in word for command in bench.provider.commands for word in command.argv)
 
 
+@pytest.mark.parametrize("interpreter", ["python3", ["python3", "-u"]])
+def test_an_interpreter_runs_the_script_whatever_its_first_line(
+    bench: Bench, tmp_path: Path, interpreter: object
+) -> None:
+    options = {"inline": "#!/bin/false\nimport sys\nprint(sys.argv[1:])", "interpreter": interpreter, "args": ["a b"]}
+    assert run_shell(bench, tmp_path, options) == "['a b']\n"
+
+
+@pytest.mark.parametrize(
+    ("guard", "ran"),
+    [
+        ({"creates": "@HERE@/there"}, False),
+        ({"creates": "@HERE@/dangling"}, False),
+        ({"creates": "@HERE@/absent"}, True),
+        ({"unless": "test -e there"}, False),
+        ({"unless": "no-such-program-at-all"}, True),
+        ({"only_if": 'test "$WORD" = yes'}, True),
+        ({"only_if": "test -e absent"}, False),
+        ({"only_if": "test -e there", "unless": "test -e there"}, False),
+    ],
+)
+def test_a_guard_says_whether_there_is_anything_to_do(
+    bench: Bench, tmp_path: Path, guard: dict[str, str], ran: bool
+) -> None:
+    (tmp_path / "there").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    guard = {key: text.replace("@HERE@", str(tmp_path)) for key, text in guard.items()}
+    options = {"inline": "echo ran", "workdir": str(tmp_path), **guard}
+    assert run_shell(bench, tmp_path, options, environment={"WORD": "yes"}) == ("ran\n" if ran else "")
+    assert no_script_is_left()
+
+
+def test_a_script_that_fails_is_run_again_until_it_succeeds(bench: Bench, tmp_path: Path) -> None:
+    text = "echo x >> tries; echo try; test $(wc -l < tries) = 3"
+    options = {"inline": text, "workdir": str(tmp_path), "retries": 4, "backoff": "10ms"}
+    assert run_shell(bench, tmp_path, options) == "try\n" * 3
+    said = [event.text for event in bench.events if event.kind == "progress" and "again" in event.text]
+    assert said == [
+        "failed with exit code 1; runs again in 0.01 s, 4 times at most",
+        "failed with exit code 1; runs again in 0.02 s, 3 times at most",
+    ]
+
+
+def test_a_script_that_never_succeeds_fails_with_its_last_run(bench: Bench, tmp_path: Path) -> None:
+    options = {"inline": "echo x >> tries; exit $(wc -l < tries)", "workdir": str(tmp_path), "retries": 2}
+    with pytest.raises(StepFailed) as caught:
+        run_shell(bench, tmp_path, options | {"backoff": "1ms"})
+    assert caught.value.exit_code == 3
+    assert no_script_is_left()
+
+
+def test_a_script_that_takes_too_long_is_ended(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(StepFailed, match="exit code 124: it did not end within 200ms"):
+        run_shell(bench, tmp_path, {"inline": "sleep 60", "timeout": "200ms"})
+    assert no_script_is_left()
+
+
+def test_of_a_sensitive_script_nothing_is_shown(bench: Bench, tmp_path: Path) -> None:
+    options = {"inline": "echo hidden; exit 3", "sensitive": True, "retries": 1, "backoff": "1ms"}
+    with pytest.raises(StepFailed) as caught:
+        run_shell(bench, tmp_path, options)
+    told = [event.text for event in bench.events]
+    shown = (bench.output, bench.log.decode(), caught.value.details, caught.value.brief, caught.value.command, *told)
+    assert not any("hidden" in text for text in shown)
+    assert (caught.value.exit_code, shell_class()().describe(step("shell", options))) == (3, "(sensitive)")
+
+
 def test_a_killed_script_says_so(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="killed by signal 9"):
         run_shell(bench, tmp_path, "kill -9 $$")
