@@ -75,6 +75,7 @@ def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emi
                 action = running.pop(task)
                 if _succeeded(action, task.error, report):
                     succeeded.add(action.id)
+                if action.lenient or action.id in succeeded:
                     for names in blockers.values():
                         names.discard(action.id)
     report.interrupted = children.cancelled()

@@ -46,9 +46,9 @@ class Engine:
         self._preflight(plan, environment)
         return plan
 
-    def plan_provision(self, machines: Sequence[str], only: str | None = None) -> Plan:
-        """The steps once more, on machines that run. Errors: as `plan_up`, and `UsageError` for one that does not
-        run."""
+    def plan_provision(self, machines: Sequence[str], only: str | None = None, begin: str | None = None) -> Plan:
+        """The steps once more, on machines that run: one, or those from one on. Errors: as `plan_up`, and `UsageError`
+        for one that does not run."""
         environment, records = self._declared(None)
         names = [spec.name for spec in environment.machines]
         self._require_known(machines, names)
@@ -58,9 +58,10 @@ class Engine:
             if seen is None or seen.instance.state != "running":
                 raise UsageError(f"machine '{name}' does not run", hint=f"`env up {name}` starts it")
         steps = [step.name for spec in environment.machines if spec.name in (machines or names) for step in spec.steps]
-        if only and only not in steps:
-            raise UsageError(f"there is no step '{only}'", hint=f"there are {', '.join(steps)}")
-        plan = planner.plan_provision(environment, known, machines, only)
+        for name in filter(None, (only, begin)):
+            if name not in steps:
+                raise UsageError(f"there is no step '{name}'", hint=f"there are {', '.join(steps)}")
+        plan = planner.plan_provision(environment, known, machines, only, begin)
         self._preflight(plan, environment)
         return plan
 

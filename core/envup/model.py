@@ -65,8 +65,9 @@ class Probe(Value):
 
 class Step(Value):
     """One entry of `provision:`. `kind` is the provisioner's name, `options` its value after that plugin's schema (a
-    string stays a string), `run` is `once`, `always` or `never`. `secrets` names the variables of `environment` whose
-    value came from outside the Envfile, `secret_options` says where in `options` one did."""
+    string stays a string), `run` is `once`, `always` or `never`, `on_failure` is `stop` or `continue`. `secrets` names
+    the variables of `environment` whose value came from outside the Envfile, `secret_options` says where in `options`
+    one did."""
 
     index: int
     name: str
@@ -77,6 +78,7 @@ class Step(Value):
     run: str = "once"
     secrets: frozenset[str] = frozenset()
     secret_options: frozenset[Place] = frozenset()
+    on_failure: str = "stop"
 
 
 class MachineSpec(Value):

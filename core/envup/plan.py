@@ -32,7 +32,8 @@ class Action(Value):
     `live`, `restart`, `recreate`, `provision` or empty where nothing existing is touched; `after` are ids that must
     have succeeded; `provider` carries it out; `step` indexes `MachineSpec.steps`; `reset` forgets the record of this
     step and those behind it first; `again` says that every `up` does it, whatever there is; `last` is done when all
-    others are, whatever became of them, but not where the action `unless` has succeeded."""
+    others are, whatever became of them, but not where the action `unless` has succeeded; what waits for one that is
+    `lenient` waits for its end, not for its success."""
 
     id: str
     machine: str
@@ -47,6 +48,7 @@ class Action(Value):
     again: bool = False
     last: bool = False
     unless: str = ""
+    lenient: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The documented fields, for `env plan --json`."""

@@ -65,14 +65,17 @@ def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
     return Plan(environment.name, known.environment, in_order(actions), tuple(notes), asks)
 
 
-def plan_provision(environment: Environment, known: Knowledge, machines: Sequence[str], only: str | None) -> Plan:
-    """Run steps again on running machines: all but `never`, or the one named `only`. Machines must run."""
+def plan_provision(
+    environment: Environment, known: Knowledge, machines: Sequence[str], only: str | None, begin: str | None = None
+) -> Plan:
+    """Run steps again on running machines: all but `never`, from the one named `begin` on where that is given, or the
+    one named `only`. Machines must run."""
     actions: list[Action] = []
     for spec in environment.machines:
         if machines and spec.name not in machines:
             continue
         seen = known.observed.machines[spec.name]
-        steps = [step for step in spec.steps if (step.name == only if only else step.run != "never")]
+        steps = [step for step in _from(begin, spec.steps) if (step.name == only if only else step.run != "never")]
         first = next((step.index for step in steps if step.run == "once"), -1)
         previous: tuple[str, ...] = ()
         for step in steps:
@@ -87,6 +90,12 @@ def plan_provision(environment: Environment, known: Knowledge, machines: Sequenc
             )
     ordered = _ordered_by_dependencies(environment, actions, probe=False)
     return Plan(environment.name, known.environment, in_order(ordered))
+
+
+def _from(name: str | None, steps: Sequence[Step]) -> Sequence[Step]:
+    """The step of that name and those behind it, none where there is none; without a name all."""
+    first = next((place for place, step in enumerate(steps) if name in (None, step.name)), len(steps))
+    return steps[first:]
 
 
 def plan_down(environment: Environment | None, name: str, known: Knowledge, machines: Sequence[str], verb: str) -> Plan:
@@ -173,6 +182,7 @@ def _step(spec: MachineSpec, step: Step, provider: str, cause: str, after: tuple
         step.index,
         reset,
         step.run == "always",
+        lenient=step.on_failure == "continue",
     )
 
 

@@ -78,6 +78,41 @@ def test_provision_runs_steps_again_and_one_alone(shop: Shop) -> None:
     assert shop.run("provision", "--only", "nosuch").returncode == 2
 
 
+STEPS = """name: shop
+image: host
+provider: pretend
+mounts: []
+machines:
+  web:
+    provision:
+      - {name: one, shell: echo first}
+      - {name: two, shell: "echo second; test -e /nowhere", on_failure: continue}
+      - {name: three, shell: echo third}
+      - {name: four, shell: echo fourth, run: never}
+  late: {depends_on: {web: provisioned}}
+"""
+
+
+def test_a_step_that_may_fail_stops_neither_its_machine_nor_others_and_is_done_again(shop: Shop) -> None:
+    shop.write(STEPS)
+    events = shop.events("up", code=1)
+    assert (events[-1]["failed"], events[-1]["skipped"]) == (["web/provision:2"], [])
+    finished = [event["action"] for event in events if event["event"] == "finished"]
+    assert {"web/provision:3", "late/start"} <= set(finished)
+    assert states(shop) == {"web": "running", "late": "running"}
+    assert [action["id"] for action in shop.json("plan")["actions"]] == ["web/provision:2", "web/provision:3"]
+
+
+def test_provision_begins_at_a_step(shop: Shop) -> None:
+    shop.write(STEPS.replace("test -e", "test !"))
+    shop.run("up")
+    said = shop.run("provision", "--from", "two").stdout
+    assert [word for word in ("first", "second", "third", "fourth") if f"web| {word}" in said] == ["second", "third"]
+    assert shop.json("status")["machines"][0]["provisioned"] is True
+    assert shop.run("provision", "--from", "nosuch").returncode == 2
+    assert shop.run("provision", "--from", "two", "--only", "two").returncode == 2
+
+
 def test_logs_tell_what_steps_said_and_the_last_run_alone(shop: Shop) -> None:
     shop.run("up")
     shop.run("provision")

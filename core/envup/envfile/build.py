@@ -13,7 +13,7 @@ from envup.model import Environment, ImageReference, MachineSpec, Mount, Place, 
 OWN = frozenset(
     ("provider", "requires", "image", "resources", "hostname", "user", "environment", "ports", "mounts")
 ) | frozenset(("depends_on", "ready", "provision"))
-STEP = frozenset(("name", "environment", "user", "run"))
+STEP = frozenset(("name", "environment", "user", "run", "on_failure"))
 PATHS = {"tarball": ("tarball",), "directory": ("directory",), "dockerfile": ("dockerfile", "context")}
 PATHS |= {"disk": ("disk",), "debootstrap": ("keyring",)}
 """Options of image sources that are paths on the host."""
@@ -87,7 +87,8 @@ class _Builder:
                 name = f"{name}'"
             path: Place = ("machines", machine, "provision", index)
             secrets, within = self._secrets(environment, (*path, "environment")), self._within((*path, kind))
-            yield Step(index, name, kind, step[kind], environment, step.get("user"), step["run"], secrets, within)
+            user, run, on_failure = step.get("user"), step["run"], step["on_failure"]
+            yield Step(index, name, kind, step[kind], environment, user, run, secrets, within, on_failure)
 
     def _image(self, value: str | dict[str, Any], path: Place) -> ImageReference:
         if value == "host":
