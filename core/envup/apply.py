@@ -72,6 +72,7 @@ def apply(plan: Plan, perform: Callable[[Action], None], state: State, emit: Emi
                 break
             bell.wait()
             for task in [task for task in running if task.ended]:
+                task.join()  # or it would ring a bell whose descriptor is something else's by then
                 action = running.pop(task)
                 if _succeeded(action, task.error, report):
                     succeeded.add(action.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 import threading
 from pathlib import Path
 
@@ -82,11 +83,25 @@ def test_an_error_that_is_no_envup_error_is_raised_after_the_others_ended(state:
     assert not state.records("abc").unfinished
 
 
+def test_no_action_works_on_when_all_is_told_to_be_done(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring, ended = _Bell.ring, []
+
+    def late(bell: _Bell) -> None:
+        ring(bell)
+        time.sleep(0.2)
+        ended.append(bell)
+
+    monkeypatch.setattr(_Bell, "ring", late)
+    assert apply(plan(action("a/start")), lambda _action: None, state, lambda _event: None).ok
+    assert len(ended) == 1
+
+
 INTERRUPTED = """
 import sys
+import time
 from pathlib import Path
 from envup import children
-from envup.apply import apply
+from envup.apply import _Bell, apply
 from envup.plan import Action, Plan
 from envup.state.records import State
 
@@ -105,9 +120,9 @@ def test_a_signal_ends_the_programs_that_run_and_starts_nothing_more(tmp_path: P
     argv = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "state.db")]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        child = int(process.stdout.readline())
-        process.send_signal(number)
         try:
+            child = int(process.stdout.readline())
+            process.send_signal(number)
             assert process.communicate(timeout=30)[0] == "True ['a/ready']\n"
         finally:
             process.kill()
