@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from envup.apply import Report, apply
+from envup.apply import Report, _Bell, apply
 from envup.errors import EnvupError
 from envup.events import Event
 from envup.plan import Action, Plan, in_order
