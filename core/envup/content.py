@@ -10,31 +10,46 @@ from pathlib import Path
 from typing import Any
 
 from envup.errors import EnvupError, UsageError
+from envup.selection import Selection
+
+Read = Path | tuple[Path, Selection]
+"""A file, a directory, or what is selected in one."""
 
 
-def note(paths: Sequence[Path]) -> tuple[str, dict[str, Any]]:
+def note(reads: Sequence[Read]) -> tuple[str, dict[str, Any]]:
     """(digest of the content, what `unchanged` needs to tell later). Directories are followed down, links are not.
 
     Errors: `UsageError` naming a path that does not exist.
     """
-    quick = _quick(paths)
-    return content(paths), {"paths": [os.fspath(path) for path in paths], "quick": quick}
+    quick = _quick(reads)
+    return content(reads), {"paths": [_kept(read) for read in reads], "quick": quick}
+
+
+def _kept(read: Read) -> str | list[Any]:
+    if isinstance(read, Path):
+        return os.fspath(read)
+    return [os.fspath(read[0]), *map(list, (read[1].include, read[1].exclude))]
+
+
+def _known(kept: str | list[Any]) -> Read:
+    return Path(kept) if isinstance(kept, str) else (Path(kept[0]), Selection(*kept[1:]))
 
 
 def unchanged(recorded: str, noted: Mapping[str, Any]) -> bool:
     """Whether the content is still what `note` digested. What is gone or cannot be read counts as changed."""
-    paths = [Path(path) for path in noted.get("paths", ())]
+    reads = [_known(kept) for kept in noted.get("paths", ())]
     try:
-        return _quick(paths) == noted.get("quick") or content(paths) == recorded
+        return _quick(reads) == noted.get("quick") or content(reads) == recorded
     except EnvupError:
         return False
 
 
-def content(paths: Sequence[Path]) -> str:
+def content(reads: Sequence[Read]) -> str:
     """SHA-256 over names below each path, kinds, permission bits and contents, in sorted order."""
     whole = hashlib.sha256()
-    for root in paths:
-        for path, status in _walk(root):
+    for read in reads:
+        root = read if isinstance(read, Path) else read[0]
+        for path, status in _walk(read):
             _add(whole, path, "" if path == root else os.fspath(path.relative_to(root)), status.st_mode)
     return whole.hexdigest()
 
@@ -51,21 +66,23 @@ def _add(whole: hashlib._Hash, path: Path, name: str, mode: int) -> None:
         raise EnvupError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _quick(paths: Sequence[Path]) -> str:
+def _quick(reads: Sequence[Read]) -> str:
     whole = hashlib.sha256()
-    for root in paths:
-        for path, status in _walk(root):
+    for read in reads:
+        for path, status in _walk(read):
             facts = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             whole.update(f"{path}\0{facts}\0".encode(errors="surrogateescape"))
     return whole.hexdigest()
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def _walk(read: Read) -> Iterator[tuple[Path, os.stat_result]]:
+    root, selection = (read, None) if isinstance(read, Path) else read
     try:
         status = root.stat() if root.is_symlink() else root.lstat()
         yield root, status
         if root.is_dir():
-            for path in sorted(root.rglob("*")):
+            below = sorted(root.rglob("*")) if selection is None else (path for path, _name in selection.below(root))
+            for path in below:
                 yield path, path.lstat()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{error.filename} does not exist") from error

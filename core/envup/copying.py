@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from envup import tarpipe
 from envup.errors import EnvupError, UsageError
+from envup.selection import Selection
 from envup.value import Value
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ for path do
 done
 """
 """Says of the paths given which is the first directory, and which before it is something else. Builtins only."""
+
+
+_ALL = Selection()
 
 
 class Attributes(Value):
@@ -70,8 +74,11 @@ def copy_out(machine: Machine, path: str, target: str) -> None:
     machine.pack(_absolute(path), sys.stdout.buffer)
 
 
-def send(machine: Machine, source: Path | str, target: str, attributes: Attributes) -> None:
-    """Copy from the host into a machine; parents that are missing there are made. Errors: `EnvupError`."""
+def send(
+    machine: Machine, source: Path | str, target: str, attributes: Attributes, selection: Selection = _ALL
+) -> None:
+    """Copy from the host into a machine, of a directory the selection; parents that are missing there are made.
+    Errors: `EnvupError`."""
     with _told(f"cannot copy {source} into machine '{machine.name}'"):
         contents = os.fspath(source).endswith("/.")
         path = Path(source).resolve(strict=True)
@@ -93,7 +100,7 @@ def send(machine: Machine, source: Path | str, target: str, attributes: Attribut
 
         def produce(sink: BinaryIO) -> None:
             made = tuple(posixpath.join(*missing[: count + 1]) for count in range(len(missing)))
-            tarpipe.pack(sink, path, name, change=change, directories=made, skipped=skipped)
+            tarpipe.pack(sink, path, name, change=change, directories=made, selection=selection, skipped=skipped)
 
         with tarpipe.filled_by(produce) as stream:
             machine.provider.send(machine.instance, directory, stream)

@@ -266,7 +266,8 @@ class Engine:
 
         context = StepContext(environment.directory)
         for machine, step in steps:
-            for path in self.project.plugins.provisioner(step.kind)().reads(step, context):
+            for read in self.project.plugins.provisioner(step.kind)().reads(step, context):
+                path = read if isinstance(read, Path) else read[0]
                 if not _is_there(path):
                     raise UsageError(
                         f"{path} does not exist, or is not to be seen by you; step '{step.name}' of machine '{machine}'"

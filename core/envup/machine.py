@@ -19,6 +19,7 @@ from envup.model import MachineSpec
 from envup.output import Decoder, Redactor, Tail
 from envup.provider import Command, Instance, Provider
 from envup.running import Followed, follow
+from envup.selection import Selection
 from envup.value import NOTHING, Value
 
 if TYPE_CHECKING:
@@ -118,15 +119,17 @@ class Machine:
         owner: str | None = None,
         group: str | None = None,
         mode: int | None = None,
+        selection: Selection | None = None,
     ) -> None:
         """Copy a file or directory of the host into the machine by cp's rules: into `target` if that is a directory
-        there or ends in `/`, else as `target`. Missing parents are made. See `copying.Attributes` for the rest.
+        there or ends in `/`, else as `target`. Missing parents are made. Of a directory only the `selection` is copied,
+        None being all. See `copying.Attributes` for the rest.
 
         Errors: `EnvupError`.
         """
         from envup import copying
 
-        copying.send(self, source, target, copying.Attributes(owner, group, mode))
+        copying.send(self, source, target, copying.Attributes(owner, group, mode), selection or Selection())
 
     def write(self, path: str, content: bytes, *, owner: str = "0", mode: int = 0o644) -> None:
         """Put a file into a directory of the machine that exists, in the place of what has its name."""

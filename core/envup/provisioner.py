@@ -1,5 +1,5 @@
 """The contract of a provisioner: the plugin that configures a running machine, one step at a time. `duration` gives the
-seconds of a text such as `5m`."""
+seconds of a text such as `5m`, `Selection` the files of a directory that patterns name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from envup.envfile.units import duration
 from envup.errors import EnvupError
 from envup.machine import Machine
 from envup.model import Step
+from envup.selection import Selection
 from envup.value import Value
 
-__all__ = ["Machine", "Provisioner", "Step", "StepContext", "StepFailed", "duration"]
+__all__ = ["Machine", "Provisioner", "Selection", "Step", "StepContext", "StepFailed", "duration"]
 
 
 class StepFailed(EnvupError):
@@ -41,9 +42,9 @@ class Provisioner(ABC):
 
     name: ClassVar[str]
 
-    def reads(self, step: Step, context: StepContext) -> Sequence[Path]:
-        """Files and directories on the host whose content the step depends on; the engine digests them. Those that do
-        not exist are listed too and are an error before anything runs."""
+    def reads(self, step: Step, context: StepContext) -> Sequence[Path | tuple[Path, Selection]]:
+        """Files and directories on the host whose content the step depends on, or what is selected in a directory; the
+        engine digests them. Those that do not exist are listed too and are an error before anything runs."""
         return ()
 
     @abstractmethod

@@ -18,9 +18,11 @@ from typing import BinaryIO
 
 from envup.errors import EnvupError, InterruptedByUser
 from envup.images.members import Refused, Rules
+from envup.selection import Selection
 
 Change = Callable[[tarfile.TarInfo], tarfile.TarInfo]
 """What becomes of a member's metadata on its way."""
+_ALL = Selection()
 
 
 @contextmanager
@@ -63,14 +65,16 @@ def pack(
     *,
     change: Change,
     directories: Sequence[str] = (),
+    selection: Selection = _ALL,
     skipped: Callable[[Path], None],
 ) -> None:
     """Write `source` under `name`, and before it the new `directories`; an empty `name` writes what is in `source`
-    without itself. What cannot be sent (sockets, device nodes) is told to `skipped`. Errors: `OSError`."""
+    without itself. Of a directory's content only the `selection` is written. What cannot be sent (sockets, device
+    nodes) is told to `skipped`. Errors: `OSError`."""
     with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for directory in directories:
             archive.addfile(new_directory(directory))
-        for path, inside in _walk(source, name):
+        for path, inside in _walk(source, name, selection):
             status = path.lstat()
             if stat.S_ISSOCK(status.st_mode) or stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
                 skipped(path)
@@ -85,11 +89,11 @@ def new_directory(name: str) -> tarfile.TarInfo:
     return member
 
 
-def _walk(path: Path, name: str) -> Iterator[tuple[Path, str]]:
+def _walk(path: Path, name: str, selection: Selection) -> Iterator[tuple[Path, str]]:
     yield path, name
     if path.is_dir() and not path.is_symlink():
-        for inner in sorted(path.iterdir()):
-            yield from _walk(inner, f"{name}/{inner.name}" if name else inner.name)
+        for inner, below in selection.below(path):
+            yield inner, f"{name}/{below}" if name else below
 
 
 def unpack(stream: BinaryIO, root: str, target: Path) -> None:

@@ -181,7 +181,7 @@ def test_a_socket_is_left_out_and_told(bench: Bench, tree: Path, tmp_path: Path)
 def test_a_file_that_cannot_be_read_to_its_end_is_an_error(
     bench: Bench, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(path: Path, name: str) -> Iterator[tuple[Path, str]]:
+    def failing(path: Path, name: str, _selection: object) -> Iterator[tuple[Path, str]]:
         yield path, name
         raise OSError(errno.EIO, "Input/output error", f"{path}/bad")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from local_provider import Bench
 
+from envup import content
 from envup.model import Step
 from envup.provisioner import StepContext, StepFailed
 from envup_copy import envup_provisioner as copy_class
@@ -225,3 +227,55 @@ def test_a_copy_that_fails_names_step_and_cause(bench: Bench, tmp_path: Path) ->
     with pytest.raises(StepFailed, match=r"setup.*missing\.conf"):
         options = {"from": "missing.conf", "to": f"{tmp_path}/x"}
         copy_class()().run(step("copy", options), bench.machine, StepContext(tmp_path))
+
+
+def tree(directory: Path) -> Path:
+    for name in ("app.py", "notes.log", "static/page.html", "static/old.log", "node_modules/a/index.js", "conf/x.conf"):
+        file = directory / "web" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+    (directory / "web/empty").mkdir()
+    return directory / "web"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "arrived"),
+    [
+        (
+            {"exclude": ["*.log", "node_modules/"]},
+            ["app.py", "conf", "conf/x.conf", "empty", "static", "static/page.html"],
+        ),
+        ({"include": ["*.html", "/conf/"]}, ["conf", "conf/x.conf", "static", "static/page.html"]),
+        ({"include": ["static"], "exclude": ["*.log"]}, ["static", "static/page.html"]),
+        ({"exclude": ["*", "!app.py"]}, ["app.py"]),
+    ],
+)
+def test_of_a_directory_what_patterns_name_is_copied(
+    bench: Bench, tmp_path: Path, patterns: dict[str, list[str]], arrived: list[str]
+) -> None:
+    source, target = tree(tmp_path), tmp_path / "there"
+    options = {"from": "web/.", "to": str(target), **patterns}
+    copy_class()().run(step("copy", options), bench.machine, StepContext(tmp_path))
+    assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == arrived
+    assert source.is_dir() and not bench.texts("warning")
+
+
+def test_patterns_that_select_nothing_are_told_and_those_for_a_file_refused(bench: Bench, tmp_path: Path) -> None:
+    tree(tmp_path)
+    options = {"from": "web", "to": f"{tmp_path}/there", "include": ["*.nothing"]}
+    copy_class()().run(step("copy", options), bench.machine, StepContext(tmp_path))
+    assert bench.texts("warning") == [f"nothing in {tmp_path}/web is selected by `include` and `exclude`"]
+    with pytest.raises(StepFailed, match="are for directories"):
+        options["from"] = "web/app.py"
+        copy_class()().run(step("copy", options), bench.machine, StepContext(tmp_path))
+
+
+def test_what_patterns_leave_out_is_no_change_of_a_step(tmp_path: Path) -> None:
+    source = tree(tmp_path)
+    options = {"from": "web", "to": "/srv", "exclude": ["*.log"]}
+    digest, noted = content.note(copy_class()().reads(step("copy", options), StepContext(tmp_path)))
+    noted = json.loads(json.dumps(noted))
+    (source / "notes.log").write_text("more")
+    assert content.unchanged(digest, noted)
+    (source / "static/page.html").rename(source / "static/index.html")
+    assert not content.unchanged(digest, noted)
