@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from envup import children, content
+from envup import children, content, facts
 from envup import spec as specs
 from envup.changes import once
 from envup.errors import EnvupError
@@ -209,7 +209,7 @@ class Actions:
         spec = self._spec(action)
         step = spec.steps[action.step]
         provisioner = self._plugins.provisioner(step.kind)()
-        context = StepContext(self._directory)
+        context = StepContext(self._directory, self._facts(spec.name))
         self._adopt(action)
         position = next((place for place, other in enumerate(once(spec.steps)) if other.index == step.index), None)
         if action.reset and position is not None:
@@ -229,6 +229,16 @@ class Actions:
             if isinstance(provider, Flush):
                 provider.flush(self._instances[spec.name])
             self._record(spec, step, position, digest, files)
+
+    def _facts(self, machine: str) -> Mapping[str, Any]:
+        assert self._environment is not None, "steps come from an Envfile"
+        with self._lock:
+            instances = dict(self._instances)
+        machines = [
+            _with_variables(spec, instances[spec.name].labels) if spec.name in instances else spec
+            for spec in self._environment.machines
+        ]
+        return facts.of(replace(self._environment, machines=tuple(machines)), instances, machine)
 
     def _record(self, spec: MachineSpec, step: Step, position: int, digest: str, files: Mapping[str, object]) -> None:
         definition = specs.definition(step, self._identity.salt)

@@ -4,16 +4,16 @@ seconds of a text such as `5m`, `Selection` the files of a directory that patter
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from envup.envfile.units import duration
 from envup.errors import EnvupError
 from envup.machine import Machine
 from envup.model import Step
 from envup.selection import Selection
-from envup.value import Value
+from envup.value import NOTHING, Value
 
 __all__ = ["Machine", "Provisioner", "Selection", "Step", "StepContext", "StepFailed", "duration"]
 
@@ -32,9 +32,11 @@ class StepFailed(EnvupError):
 
 
 class StepContext(Value):
-    """Where a step runs from: `directory` is the Envfile's, to which the paths in `step.options` are relative."""
+    """Where a step runs from: `directory` is the Envfile's, to which the paths in `step.options` are relative; `facts`
+    what it may know of its machine and of the others, see `envup.facts`, nothing before the step runs."""
 
     directory: Path
+    facts: Mapping[str, Any] = NOTHING
 
 
 class Provisioner(ABC):

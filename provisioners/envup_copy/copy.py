@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from envup.errors import EnvupError, InterruptedByUser, TransportError
@@ -31,26 +33,51 @@ class Copy(Provisioner):
     def run(self, step: Step, machine: Machine, context: StepContext) -> None:
         """Copy; what has the same name in the machine is replaced. Errors: `StepFailed`, `TransportError`."""
         options, selection = step.options, _selection(step)
-        mode, source = options.get("mode"), Path(_source(step, context))
-        if selection is not None and not source.is_dir():
-            brief = f"step '{step.name}' failed: `include` and `exclude` are for directories, and {source} is none"
-            raise StepFailed(brief, command=self.describe(step))
-        if selection is not None and next(selection.below(source), None) is None:
-            machine.emit("warning", f"nothing in {source} is selected by `include` and `exclude`")
         try:
-            machine.send(
-                _source(step, context),
-                options["to"],
-                owner=str(options.get("owner") or "0"),
-                group=options.get("group"),
-                mode=int(mode, 8) if mode else None,
-                selection=selection,
-            )
+            with _to_send(step, context) as path:
+                if selection is not None:
+                    _look_for_any(machine, Path(path), selection)
+                machine.send(
+                    path,
+                    options["to"],
+                    owner=str(options.get("owner") or "0"),
+                    group=options.get("group"),
+                    mode=int(options["mode"], 8) if options.get("mode") else None,
+                    selection=selection,
+                )
         except (InterruptedByUser, TransportError):
             raise
         except EnvupError as error:
             brief = f"step '{step.name}' failed: {error.brief}"
             raise StepFailed(brief, command=self.describe(step), details=error.details, hint=error.hint) from error
+
+
+def _look_for_any(machine: Machine, source: Path, selection: Selection) -> None:
+    if not source.is_dir():
+        raise EnvupError(f"`include` and `exclude` are for directories, and {source} is none")
+    if next(selection.below(source), None) is None:
+        machine.emit("warning", f"nothing in {source} is selected by `include` and `exclude`")
+
+
+@contextmanager
+def _to_send(step: Step, context: StepContext) -> Iterator[str]:
+    """The path of what is to be sent, under the name that it has in the Envfile."""
+    source = _source(step, context)
+    if not step.options.get("template"):
+        yield source
+        return
+    from envup_copy.template import filled_in
+
+    if not (path := Path(source)).is_file():
+        raise EnvupError(f"a template is a file, and {source} is none")
+    variables = {"environment": {**context.facts["machine"]["environment"], **step.environment}}
+    text = filled_in(path, {**context.facts, **variables})
+    with tempfile.TemporaryDirectory(prefix="envup-template-") as directory:
+        made = Path(directory) / path.name
+        made.touch(mode=0o600)
+        made.write_text(text, encoding="utf-8")
+        made.chmod(path.stat().st_mode & 0o7777)
+        yield str(made)
 
 
 def _selection(step: Step) -> Selection | None:

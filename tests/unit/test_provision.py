@@ -279,3 +279,43 @@ def test_what_patterns_leave_out_is_no_change_of_a_step(tmp_path: Path) -> None:
     assert content.unchanged(digest, noted)
     (source / "static/page.html").rename(source / "static/index.html")
     assert not content.unchanged(digest, noted)
+
+
+FACTS = {
+    "project": {"name": "shop", "directory": "/shop"},
+    "machine": {"name": "web", "environment": {"LEVEL": "info", "DEBUG": "off"}},
+    "machines": {"web": {"name": "web"}, "db": {"name": "db", "addresses": ["10.0.2.9"]}},
+}
+
+
+def fill_in(bench: Bench, directory: Path, text: str) -> str:
+    (directory / "app.conf").write_text(text)
+    options = {"from": "app.conf", "to": f"{directory}/there/", "template": True, "mode": "0640"}
+    copied = step("copy", options, environment={"DEBUG": "on"})
+    copy_class()().run(copied, bench.machine, StepContext(directory, FACTS))
+    assert stat.S_IMODE((directory / "there/app.conf").stat().st_mode) == 0o640
+    return (directory / "there/app.conf").read_text()
+
+
+def test_a_template_is_filled_in_with_facts(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "part.conf").write_text("part of {{ project.name }}")
+    text = "{{ machine.name }} -> {{ machines.db.addresses[0] }}, {{ environment.DEBUG }} {{ environment.LEVEL }}\n"
+    said = fill_in(bench, tmp_path, text + "{% include 'part.conf' %}\n")
+    assert said == "web -> 10.0.2.9, on info\npart of shop\n"
+    assert not list(Path("/tmp").glob("envup-template-*"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("one\n{{ nosuch.thing }}", "app.conf:2: UndefinedError: 'nosuch' is undefined"),
+        ("{% for %}", "app.conf:1: "),
+        ("{{ 1 / 0 }}", "app.conf:1: ZeroDivisionError"),
+        ("{% include 'absent' %}", "there is no template absent beside it"),
+    ],
+)
+def test_a_template_that_cannot_be_filled_in_says_where(bench: Bench, tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(StepFailed) as caught:
+        fill_in(bench, tmp_path, text)
+    assert told in caught.value.brief
+    assert not (tmp_path / "there").exists()
