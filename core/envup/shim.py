@@ -32,6 +32,7 @@ VERBS = frozenset(
         "shell",
         "snapshot",
         "status",
+        "ssh-config",
         "stop",
         "suspend",
         "up",

@@ -8,6 +8,7 @@ from importlib import import_module
 from envup.cli.answer import write
 from envup.cli.options import COMMON, Argument, Arguments, Option
 from envup.cli.table import VERBS
+from envup.cli.table import module as module_of
 from envup.errors import EnvupError
 
 OPTIONS = ()
@@ -90,7 +91,7 @@ def _machines() -> str:
 
 
 def _options(verb: str) -> Sequence[Option]:
-    options: Sequence[Option] = import_module(f"envup.cli.{verb}").OPTIONS
+    options: Sequence[Option] = import_module(module_of(verb)).OPTIONS
     return options
 
 
@@ -100,7 +101,7 @@ def _names(verb: str) -> list[str]:
 
 def _words(verb: str) -> str:
     """What an argument of the verb can be, `@machines` for names of machines."""
-    arguments: Sequence[Argument] = import_module(f"envup.cli.{verb}").ARGUMENTS
+    arguments: Sequence[Argument] = import_module(module_of(verb)).ARGUMENTS
     for argument in arguments:
         if argument.choices:
             return " ".join(argument.choices)

@@ -8,6 +8,7 @@ from importlib import import_module
 from envup.cli.answer import write
 from envup.cli.options import COMMON, Argument, Arguments, Option
 from envup.cli.table import VERBS
+from envup.cli.table import module as module_of
 from envup.errors import UsageError
 
 OPTIONS = ()
@@ -35,7 +36,7 @@ def explain(verb: str) -> str:
     """One verb with its arguments and options. Errors: `UsageError` for what is no verb."""
     if verb not in VERBS:
         raise UsageError(f"there is no verb '{verb}'", hint="`env help` lists them")
-    module = import_module(f"envup.cli.{verb}")
+    module = import_module(module_of(verb))
     lines = [usage(verb, module.OPTIONS, module.ARGUMENTS), "", f"{VERBS[verb][:1].upper()}{VERBS[verb][1:]}."]
     if details := getattr(module, "DETAILS", ""):
         lines += ["", details.strip("\n")]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from envup.cli.table import VERBS
+from envup.cli.table import module as module_of
 from envup.errors import EnvupError, UsageError
 
 _RUNS_PROGRAMS = ("exec", "shell")
@@ -51,7 +52,7 @@ def _run(argv: Sequence[str], program: str) -> int:
 
     from envup.cli.options import parse
 
-    module = import_module(f"envup.cli.{verb}")
+    module = import_module(module_of(verb))
     arguments = parse(verb, argv[1:], module.OPTIONS, module.ARGUMENTS)
     if arguments.help:
         from envup.cli.answer import write

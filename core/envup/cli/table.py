@@ -15,6 +15,7 @@ VERBS = {
     "list": "list every environment of this user",
     "logs": "show what the steps and the console said",
     "ports": "show forwarded ports",
+    "ssh-config": "print OpenSSH configuration for the machines",
     "stop": "stop machines gracefully",
     "suspend": "freeze machines, which keep their memory",
     "resume": "go on with suspended machines",
@@ -31,3 +32,8 @@ VERBS = {
     "completion": "print completion for a shell",
 }
 """Verb to summary, in the order in which a user meets them."""
+
+
+def module(verb: str) -> str:
+    """The module that carries a verb out."""
+    return f"envup.cli.{verb.replace('-', '_')}"

@@ -1,0 +1,169 @@
+"""A session of the client: a program of the machine, or a shell, with streams or a terminal; or its file server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import struct
+import termios
+from collections.abc import Mapping, Sequence
+
+import asyncssh
+
+from envup.project import Located
+from envup.provider import Command, HostCommand
+from envup.shim import original_environment
+from envup.ssh.carrying import Carrier
+
+_GRACE = 8.0
+"""Seconds that a program has to end when its client is gone."""
+_PASSED = ("LANG", "LC_")
+"""Variables that a client may set, as Debian's sshd_config lets it."""
+_FILE_SERVER = """for path in /usr/lib/openssh /usr/libexec/openssh /usr/libexec /usr/lib/ssh /usr/lib; do
+  [ -x "$path/sftp-server" ] && exec "$path/sftp-server"
+done
+echo "this machine has no sftp-server, which the package openssh-sftp-server has" >&2
+exit 127
+"""
+"""Where distributions have OpenSSH's sftp-server(8)."""
+
+
+Size = tuple[int, int, int, int]
+"""Columns, rows, and both in pixels."""
+
+
+class Session(Carrier, asyncssh.SSHServerSession[bytes]):
+    """One session; asyncssh calls what it overrides."""
+
+    def __init__(self, located: Located, user: str) -> None:
+        super().__init__()
+        self._located, self._user = located, user
+        self._argv: Sequence[str] = ()
+        self._size: Size | None = None
+        self._term = ""
+        self._terminal = -1
+        self._process: asyncio.subprocess.Process | None = None
+
+    def pty_requested(self, term_type: str, term_size: Size, _modes: Mapping[int, int]) -> bool:
+        self._term, self._size = term_type, term_size
+        return True
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        self._size = (width, height, pixwidth, pixheight)
+        if self._terminal >= 0:
+            _resize(self._terminal, self._size)
+
+    def shell_requested(self) -> bool:
+        return True
+
+    def exec_requested(self, command: str) -> bool:
+        self._argv = ("/bin/sh", "-c", command)
+        return True
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        self._argv = ("/bin/sh", "-c", _FILE_SERVER)
+        return subsystem == "sftp"
+
+    def signal_received(self, signal: str) -> None:
+        self._signal(_number(signal))
+
+    def session_started(self) -> None:
+        self._running = asyncio.create_task(self._run())
+
+    def end_input(self, sink: asyncio.StreamWriter) -> None:
+        if self._size is None:
+            super().end_input(sink)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._signal(signal.SIGHUP)
+            self._ending = asyncio.create_task(self._end(self._process))
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        try:
+            await asyncio.wait_for(process.wait(), _GRACE)
+        except TimeoutError:
+            process.kill()
+
+    async def _run(self) -> None:
+        host = self._located.provider.command(self._located.instance, self._command())
+        try:
+            code = await (self._with_streams(host) if self._size is None else self._with_terminal(host, self._size))
+        except OSError as error:
+            self.channel.write(f"envup: {host.argv[0]}: {error.strerror}\n".encode(), asyncssh.EXTENDED_DATA_STDERR)
+            code = 125
+        if code < 0:
+            self.channel.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
+        else:
+            self.channel.exit(code)
+
+    def _command(self) -> Command:
+        given = self.channel.get_environment()
+        variables = {name: value for name, value in given.items() if name.startswith(_PASSED)}
+        if self._size is not None:
+            variables["TERM"] = self._term
+        return Command(tuple(self._argv), user=self._user, environment=variables, terminal=self._size is not None)
+
+    async def _with_streams(self, host: HostCommand) -> int:
+        pipe = asyncio.subprocess.PIPE
+        self._process = process = await asyncio.create_subprocess_exec(
+            *host.argv, stdin=pipe, stdout=pipe, stderr=pipe, env=_environment(host), start_new_session=True
+        )
+        assert process.stdin and process.stdout and process.stderr
+        self.feed(process.stdin)
+        await asyncio.gather(
+            self.carry(process.stdout), self.carry(process.stderr, asyncssh.EXTENDED_DATA_STDERR), process.wait()
+        )
+        return await process.wait()
+
+    async def _with_terminal(self, host: HostCommand, size: Size) -> int:
+        self._terminal, theirs = os.openpty()
+        _resize(self._terminal, size)
+        try:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *host.argv,
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                env=_environment(host),
+                start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            )
+        finally:
+            os.close(theirs)
+        source, sink = await _streams(self._terminal)
+        self.feed(sink)
+        await asyncio.gather(self.carry(source), process.wait())
+        self._terminal = -1
+        sink.close()
+        return await process.wait()
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+
+def _environment(host: HostCommand) -> dict[str, str]:
+    return original_environment() | dict(host.environment)
+
+
+def _number(name: str) -> int:
+    return signal.Signals[f"SIG{name}"] if f"SIG{name}" in signal.Signals.__members__ else signal.SIGTERM
+
+
+def _resize(terminal: int, size: Size) -> None:
+    width, height, across, down = size
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, across, down))
+
+
+async def _streams(terminal: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Both directions of a terminal's master, which is theirs to close."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(terminal, "rb", 0))
+    made = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(os.dup(terminal), "wb", 0))
+    return reader, asyncio.StreamWriter(made[0], made[1], None, loop)
