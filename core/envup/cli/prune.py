@@ -13,6 +13,7 @@ from envup.errors import EnvupError
 from envup.project import Project, lacks
 from envup.provider import ImageForms, Provider
 from envup.report.text import size
+from envup.ssh import keys
 
 OPTIONS = ()
 ARGUMENTS = ()
@@ -64,6 +65,7 @@ def _forget(project: Project) -> list[str]:
     gone = [row for row in project.state.environments() if row[0] not in alive and not _is_home(row[0], Path(row[2]))]
     for identity, *_ in gone:
         project.state.forget_environment(identity)
+        keys.forget(project.home, identity)
     return [directory for _, _, directory, _ in gone]
 
 

@@ -92,15 +92,29 @@ class Forwarded(Carrier, asyncssh.SSHTCPSession[bytes]):
     def __init__(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         super().__init__()
         self._source, self._target = source, sink
+        self._halves = 2
 
     def session_started(self) -> None:
         """See `asyncssh.SSHTCPSession`."""
         self.feed(self._target)
-        self._carrying = asyncio.create_task(self._both())
+        self._carrying = asyncio.create_task(self._carry_back())
 
-    async def _both(self) -> None:
+    async def _carry_back(self) -> None:
         await self.carry(self._source)
-        self.channel.write_eof()
+        if not self.channel.is_closing():
+            self.channel.write_eof()
+        self._end_half()
+
+    def end_input(self, sink: asyncio.StreamWriter) -> None:
+        """See `Carrier`."""
+        super().end_input(sink)
+        self._end_half()
+
+    def _end_half(self) -> None:
+        """The connection ends when both sides have said all."""
+        self._halves -= 1
+        if not self._halves:
+            self.channel.close()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """See `asyncssh.SSHTCPSession`."""

@@ -1,0 +1,202 @@
+"""OpenSSH's client uses machines of every provider by what `env ssh-config` prints."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import select
+import socket
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from real_machines import ENVUP, Project, make_small_archive, open_directory, remains
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+PROVIDERS = ("chroot", "docker", "lxc")
+LIMIT = 60
+ENVFILE = """\
+name: ssh
+defaults: {image: {tarball: "@ARCHIVE@"}, mounts: [], environment: {MARK: "@HOME@"}}
+machines:
+  chroot: {provider: chroot}
+  docker: {provider: docker}
+  lxc: {provider: lxc}
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A machine on each provider, and their configuration in the file `config`."""
+    archive = make_small_archive(tmp_path_factory.mktemp("archive") / "rootfs.tar")
+    with open_directory() as directory:
+        project = Project(directory / "my project%", directory / "home")
+        project.write(ENVFILE.replace("@ARCHIVE@", str(archive)))
+        project.must("up")
+        (project.directory / "config").write_text(project.must("ssh-config"))
+        yield project
+        project.must("destroy", "--yes")
+        assert remains(project) == {}
+
+
+@pytest.fixture(params=PROVIDERS)
+def machine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def line(project: Project, *arguments: str) -> list[str]:
+    return ["ssh", "-F", str(project.directory / "config"), *arguments]
+
+
+def ssh(project: Project, *arguments: str, data: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        line(project, *arguments), input=data, capture_output=True, timeout=LIMIT, check=False, env=environment
+    )
+
+
+def test_streams_and_exit_code_are_the_programs(project: Project, machine: str) -> None:
+    data = os.urandom(3 << 20)
+    done = ssh(project, machine, "cat; echo 'a  b' \"$0\" >&2; exit 42", data=data)
+    assert (done.returncode, done.stdout == data) == (42, True)
+    assert done.stderr.decode().startswith("a  b ")
+
+
+def test_the_user_is_the_one_that_logs_in(project: Project, machine: str) -> None:
+    assert ssh(project, machine, "id -u").stdout == b"0\n"
+    assert ssh(project, "-l", "1234", machine, "id -u").stdout == b"1234\n"
+
+
+def test_variables_of_the_language_are_passed_on_and_no_others(project: Project, machine: str) -> None:
+    sent = ("-o", "SendEnv=LC_NAME SECRET", machine, 'echo "$LC_NAME,$SECRET,$MARK"')
+    said = ssh(project, *sent, LC_NAME="de", SECRET="x").stdout.decode()
+    assert said == f"de,,{project.home}\n"
+
+
+def test_a_terminal_has_its_size_and_follows_it(project: Project, machine: str) -> None:
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 31, 91, 0, 0))
+    command = line(project, "-tt", machine, "stty size; read x; stty size; echo $TERM; exit 7")
+    environment = {**os.environ, "TERM": "vt220"}
+    with subprocess.Popen(
+        command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as client:  # fmt: skip
+        os.close(slave)
+        seen = expect(master, b"31 91")
+        fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 17, 71, 0, 0))
+        seen += ask_until(master, project, machine)
+        assert client.wait(LIMIT) == 7
+    os.close(master)
+    assert b"17 71" in seen and b"vt220" in seen
+
+
+def expect(terminal: int, text: bytes) -> bytes:
+    """What it shows until it has shown that."""
+    seen, limit = b"", time.monotonic() + LIMIT
+    while text not in seen:
+        assert select.select([terminal], [], [], max(0.0, limit - time.monotonic()))[0], seen
+        seen += os.read(terminal, 4096)
+    return seen
+
+
+def ask_until(terminal: int, project: Project, machine: str) -> bytes:
+    """What it shows from now on, once the machine's terminal has the new size."""
+    size = 'for t in /dev/pts/[0-9]*; do stty size < "$t"; done'
+    limit = time.monotonic() + LIMIT
+    while b"17 71" not in ssh(project, machine, size).stdout:
+        assert time.monotonic() < limit
+    os.write(terminal, b"x\n")
+    return expect(terminal, b"vt220")
+
+
+def test_a_program_ends_with_its_client(project: Project, machine: str) -> None:
+    with subprocess.Popen(line(project, machine, "echo up; exec sleep 4242"), stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None and client.stdout.readline() == b"up\n"
+        assert running(project, machine)
+        client.kill()
+    limit = time.monotonic() + LIMIT
+    while running(project, machine):
+        assert time.monotonic() < limit
+
+
+def running(project: Project, machine: str) -> bool:
+    done = project.run("exec", machine, "--", "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
+    return "sleep 4242 " in done.stdout
+
+
+def test_ports_of_the_machine_are_forwarded_where_the_provider_reaches_them(project: Project) -> None:
+    serve = ("exec", "lxc", "--", "sh", "-c", "echo hello | nc -l -p 8095")
+    with project.start(*serve) as server:
+        answer = b""
+        limit = time.monotonic() + LIMIT
+        while not answer and time.monotonic() < limit:
+            answer = ssh(project, "-W", "localhost:8095", "lxc").stdout
+        server.wait(LIMIT)
+    assert answer == b"hello\n"
+    assert b"administratively prohibited" in ssh(project, "-W", "example.org:80", "lxc").stderr
+    assert b"cannot reach ports" in ssh(project, "-W", "localhost:1", "docker").stderr
+
+
+def test_a_listening_client_forwards_many_connections(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    forward = line(project, "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:localhost:8096", "lxc")
+    command = "while :; do echo again | nc -l -p 8096; done"
+    with project.start("exec", "lxc", "--", "sh", "-c", command) as service, subprocess.Popen(forward) as client:
+        answers, limit = 0, time.monotonic() + LIMIT
+        while answers < 3 and time.monotonic() < limit:
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as connection:
+                    answers += connection.recv(100) == b"again\n"
+            except OSError:
+                continue
+        client.terminate()
+        service.terminate()
+    assert answers == 3
+
+
+def test_a_key_that_is_not_the_environments_is_refused(project: Project, tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    config = tmp_path / "config"
+    own = project.home / "data/ssh" / project.id / "key"
+    config.write_text((project.directory / "config").read_text().replace(str(own), str(tmp_path / "key")))
+    done = subprocess.run(["ssh", "-F", str(config), "chroot", "true"], capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode == 255 and b"Permission denied" in done.stderr
+
+
+def test_keys_are_the_users_alone_and_stay_the_same(project: Project) -> None:
+    again = project.must("ssh-config", "lxc", "--json")
+    (told,) = json.loads(again)["machines"]
+    assert told["config"] in (project.directory / "config").read_text()
+    directory = project.home / "data/ssh" / project.id
+    assert (directory.stat().st_mode & 0o777, (directory / "key").stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def test_a_machine_that_does_not_run_says_so(project: Project) -> None:
+    project.must("stop", "chroot")
+    done = ssh(project, "chroot", "true")
+    assert done.returncode == 255
+    assert b"machine 'chroot' is stopped" in done.stderr and b"env up chroot" in done.stderr
+    project.must("up", "chroot")
+
+
+def test_a_machine_without_a_file_server_names_the_package(project: Project) -> None:
+    config = str(project.directory / "config")
+    sftp = ["sftp", "-F", config, "chroot"]
+    done = subprocess.run(sftp, input=b"ls\n", capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode != 0 and b"openssh-sftp-server" in done.stderr
+
+
+def test_unknown_machines_and_environments_without_any_are_refused(project: Project, tmp_path: Path) -> None:
+    assert "there is no machine 'nosuch'" in project.run("ssh-config", "nosuch").stderr
+    (tmp_path / "Envfile").write_text("image: host\n")
+    done = subprocess.run([ENVUP, "ssh-config"], cwd=tmp_path, capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode == 2 and b"env up" in done.stderr
