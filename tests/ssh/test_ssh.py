@@ -127,6 +127,31 @@ def test_a_program_ends_with_its_client(project: Project, machine: str) -> None:
         assert time.monotonic() < limit
 
 
+def test_nothing_waits_for_what_a_program_left_behind_once_the_client_is_gone(project: Project) -> None:
+    left = "sleep 4243 & echo up"
+    with subprocess.Popen(line(project, "chroot", left), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
+        assert client.stdout is not None and client.stdout.readline() == b"up\n"
+        assert servers(project)
+        client.kill()
+        assert client.communicate(timeout=LIMIT) == (b"", b"")
+    limit = time.monotonic() + LIMIT
+    while servers(project):
+        assert time.monotonic() < limit
+
+
+def servers(project: Project) -> list[int]:
+    """The processes that serve connections to machines of this project."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"envup.ssh" in words and os.fsencode(project.directory) in words:
+            found.append(int(process.name))
+    return found
+
+
 def running(project: Project, machine: str) -> bool:
     done = project.run("exec", machine, "--", "sh", "-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
     return "sleep 4242 " in done.stdout

@@ -10,9 +10,12 @@ import signal
 import struct
 import termios
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import asyncssh
 
+from envup.errors import EnvupError
+from envup.machine import TRANSPORT_FAILED
 from envup.project import Located
 from envup.provider import Command, HostCommand
 from envup.shim import original_environment
@@ -20,6 +23,8 @@ from envup.ssh.carrying import Carrier
 
 _GRACE = 8.0
 """Seconds that a program has to end when its client is gone."""
+_HELD = 1 << 16
+"""Bytes that are read ahead of the client."""
 _PASSED = ("LANG", "LC_")
 """Variables that a client may set, as Debian's sshd_config lets it."""
 _FILE_SERVER = """for path in /usr/lib/openssh /usr/libexec/openssh /usr/libexec /usr/lib/ssh /usr/lib; do
@@ -46,6 +51,7 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
         self._term = ""
         self._terminal = -1
         self._process: asyncio.subprocess.Process | None = None
+        self._transport: asyncio.SubprocessTransport | None = None
 
     def pty_requested(self, term_type: str, term_size: Size, _modes: Mapping[int, int]) -> bool:
         self._term, self._size = term_type, term_size
@@ -78,23 +84,41 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
             super().end_input(sink)
 
     def connection_lost(self, _error: Exception | None) -> None:
+        self._ending = asyncio.create_task(self._end())
+
+    async def _end(self) -> None:
+        """End the program, whose client is gone. What it left behind may hold its streams for ever."""
         if self._process is not None and self._process.returncode is None:
             self._signal(signal.SIGHUP)
-            self._ending = asyncio.create_task(self._end(self._process))
+            try:
+                await asyncio.wait_for(self._process.wait(), _GRACE)
+            except TimeoutError:
+                self._process.kill()
+        self._running.cancel()
+        if self._transport is not None:
+            self._transport.close()
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        try:
-            await asyncio.wait_for(process.wait(), _GRACE)
-        except TimeoutError:
-            process.kill()
+    async def _start(self, host: HostCommand, **options: Any) -> asyncio.subprocess.Process:
+        """As `asyncio.create_subprocess_exec`, which does not let go of streams that others hold."""
+        loop = asyncio.get_running_loop()
+        self._transport, protocol = await loop.subprocess_exec(
+            lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=_HELD, loop=loop),
+            *host.argv,
+            env=original_environment() | dict(host.environment),
+            start_new_session=True,
+            **options,
+        )
+        self._process = asyncio.subprocess.Process(self._transport, protocol, loop)
+        return self._process
 
     async def _run(self) -> None:
-        host = self._located.provider.command(self._located.instance, self._command())
         try:
+            host = self._located.provider.command(self._located.instance, self._command())
             code = await (self._with_streams(host) if self._size is None else self._with_terminal(host, self._size))
-        except OSError as error:
-            self.channel.write(f"envup: {host.argv[0]}: {error.strerror}\n".encode(), asyncssh.EXTENDED_DATA_STDERR)
-            code = 125
+        except (OSError, EnvupError) as error:
+            told = f"envup: machine '{self._located.name}' cannot be entered: {error}\n"
+            self.channel.write(told.encode(), asyncssh.EXTENDED_DATA_STDERR)
+            code = TRANSPORT_FAILED
         if code < 0:
             self.channel.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
         else:
@@ -109,9 +133,7 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
 
     async def _with_streams(self, host: HostCommand) -> int:
         pipe = asyncio.subprocess.PIPE
-        self._process = process = await asyncio.create_subprocess_exec(
-            *host.argv, stdin=pipe, stdout=pipe, stderr=pipe, env=_environment(host), start_new_session=True
-        )
+        process = await self._start(host, stdin=pipe, stdout=pipe, stderr=pipe)
         assert process.stdin and process.stdout and process.stderr
         self.feed(process.stdin)
         await asyncio.gather(
@@ -123,15 +145,8 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
         self._terminal, theirs = os.openpty()
         _resize(self._terminal, size)
         try:
-            self._process = process = await asyncio.create_subprocess_exec(
-                *host.argv,
-                stdin=theirs,
-                stdout=theirs,
-                stderr=theirs,
-                env=_environment(host),
-                start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-            )
+            own = {"preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)}
+            process = await self._start(host, stdin=theirs, stdout=theirs, stderr=theirs, **own)
         finally:
             os.close(theirs)
         source, sink = await _streams(self._terminal)
@@ -145,10 +160,6 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
-
-
-def _environment(host: HostCommand) -> dict[str, str]:
-    return original_environment() | dict(host.environment)
 
 
 def _number(name: str) -> int:
