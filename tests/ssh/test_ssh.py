@@ -213,11 +213,59 @@ def test_a_machine_that_does_not_run_says_so(project: Project) -> None:
     project.must("up", "chroot")
 
 
-def test_a_machine_without_a_file_server_names_the_package(project: Project) -> None:
-    config = str(project.directory / "config")
-    sftp = ["sftp", "-F", config, "chroot"]
-    done = subprocess.run(sftp, input=b"ls\n", capture_output=True, timeout=LIMIT, check=False)
-    assert done.returncode != 0 and b"openssh-sftp-server" in done.stderr
+def sftp(project: Project, machine: str, *commands: str) -> subprocess.CompletedProcess[bytes]:
+    line = ["sftp", "-q", "-b", "-", "-F", str(project.directory / "config"), machine]
+    batch = "".join(f"{command}\n" for command in commands).encode()
+    return subprocess.run(line, input=batch, capture_output=True, timeout=LIMIT, check=False)
+
+
+def scp(project: Project, *arguments: str) -> None:
+    line = ["scp", "-q", "-F", str(project.directory / "config"), *arguments]
+    done = subprocess.run(line, capture_output=True, timeout=LIMIT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_files_are_copied_where_the_machine_has_no_file_server(project: Project, machine: str, tmp_path: Path) -> None:
+    data = os.urandom(5 << 20)
+    (tmp_path / "a file").write_bytes(data)
+    (tmp_path / "a file").chmod(0o640)
+    scp(project, "-p", str(tmp_path / "a file"), f"{machine}:/root/there")
+    told = ssh(project, machine, "stat -c '%a %s %Y' /root/there").stdout.split()
+    assert told == [b"640", str(len(data)).encode(), str(int((tmp_path / "a file").stat().st_mtime)).encode()]
+    scp(project, "-p", f"{machine}:there", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == data
+    assert (tmp_path / "back").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_tree_is_copied_and_listed(project: Project, machine: str, tmp_path: Path) -> None:
+    for name in ("one", "sub/two", "sub/.hidden", "sub/deep/with space"):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_text(name)
+    scp(project, "-r", str(tmp_path / "tree"), f"{machine}:/srv-{machine}")
+    scp(project, "-r", f"{machine}:/srv-{machine}", str(tmp_path / "back"))
+    names = [
+        sorted(str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*"))
+        for name in ("tree", "back")
+    ]
+    assert names[0] == names[1]
+    assert "sub/deep/with space" in names[0]
+
+
+def test_requests_of_a_client_are_done_or_refused_as_by_any_server(project: Project, machine: str) -> None:
+    place = f"/var/sftp-{machine}"
+    ssh(project, machine, "mkdir -p /var; rm -rf /var/sftp-*")
+    done = sftp(
+        project, machine, f"mkdir {place}", f"cd {place}", "pwd", "ln -s target link", "mkdir sub", "rename sub moved",
+        "chmod 700 moved", "ls -l", "-rm absent", "-rmdir absent", "-mkdir moved", "rmdir moved", "rm link", "ls -a",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.decode()
+    assert f"Remote working directory: {place}" in said
+    assert "drwx------" in said
+    assert "lrwxrwxrwx" in said
+    assert done.stderr.decode().lower().count("no such file") == 2, done.stderr
+    assert ssh(project, machine, f"ls -A {place}").stdout == b""
+    assert sftp(project, machine, "get /root/nosuch /tmp/x").returncode == 1
 
 
 def test_unknown_machines_and_environments_without_any_are_refused(project: Project, tmp_path: Path) -> None:

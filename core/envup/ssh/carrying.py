@@ -62,12 +62,16 @@ class Carrier:
     def feed(self, sink: asyncio.StreamWriter) -> None:
         """Let `sink` have what the client sends, and has sent."""
         self._sink = sink
-        early, self._early = self._early, []
-        for data in early:
+        for data in self.early():
             if data is None:
                 self.end_input(sink)
             else:
                 self.data_received(data)
+
+    def early(self) -> list[bytes | None]:
+        """What the client has sent so far, None for the end; it is given once."""
+        early, self._early = self._early, []
+        return early
 
     async def carry(self, source: asyncio.StreamReader, datatype: int | None = None) -> None:
         """Send the client all that comes from `source`."""

@@ -8,11 +8,13 @@ import fcntl
 import os
 import signal
 import struct
+import subprocess
 import termios
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncssh
+from asyncssh.stream import SSHServerStreamSession
 
 from envup.errors import EnvupError
 from envup.machine import TRANSPORT_FAILED
@@ -20,6 +22,7 @@ from envup.project import Located
 from envup.provider import Command, HostCommand
 from envup.shim import original_environment
 from envup.ssh.carrying import Carrier
+from envup.ssh.files import Files
 
 _GRACE = 8.0
 """Seconds that a program has to end when its client is gone."""
@@ -28,10 +31,8 @@ _HELD = 1 << 16
 _PASSED = ("LANG", "LC_")
 """Variables that a client may set, as Debian's sshd_config lets it."""
 _FILE_SERVER = """for path in /usr/lib/openssh /usr/libexec/openssh /usr/libexec /usr/lib/ssh /usr/lib; do
-  [ -x "$path/sftp-server" ] && exec "$path/sftp-server"
+  if [ -x "$path/sftp-server" ]; then echo "$path/sftp-server"; exit; fi
 done
-echo "this machine has no sftp-server, which the package openssh-sftp-server has" >&2
-exit 127
 """
 """Where distributions have OpenSSH's sftp-server(8)."""
 
@@ -47,6 +48,8 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
         super().__init__()
         self._located, self._user = located, user
         self._argv: Sequence[str] = ()
+        self._serves_files = False
+        self._files: SSHServerStreamSession[bytes] | None = None
         self._size: Size | None = None
         self._term = ""
         self._terminal = -1
@@ -70,8 +73,30 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
         return True
 
     def subsystem_requested(self, subsystem: str) -> bool:
-        self._argv = ("/bin/sh", "-c", _FILE_SERVER)
-        return subsystem == "sftp"
+        self._serves_files = subsystem == "sftp"
+        return self._serves_files
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        if self._files is None:
+            super().data_received(data, datatype)
+        else:
+            self._files.data_received(data, datatype)
+
+    def eof_received(self) -> bool:
+        if self._files is None:
+            return super().eof_received()
+        self.channel.exit(0)  # a client has every answer before it ends its requests
+        return True
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._files is not None:
+            self._files.pause_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._files is not None:
+            self._files.resume_writing()
 
     def signal_received(self, signal: str) -> None:
         self._signal(_number(signal))
@@ -84,6 +109,8 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
             super().end_input(sink)
 
     def connection_lost(self, _error: Exception | None) -> None:
+        if self._files is not None:
+            self._files.connection_lost(_error)
         self._ending = asyncio.create_task(self._end())
 
     async def _end(self) -> None:
@@ -112,6 +139,12 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
         return self._process
 
     async def _run(self) -> None:
+        if self._serves_files:
+            _code, found, _complaint = await self._script(_FILE_SERVER)
+            if not found:
+                self._serve_files()
+                return
+            self._argv = (os.fsdecode(found).strip(),)
         try:
             host = self._located.provider.command(self._located.instance, self._command())
             code = await (self._with_streams(host) if self._size is None else self._with_terminal(host, self._size))
@@ -131,8 +164,41 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
             variables["TERM"] = self._term
         return Command(tuple(self._argv), user=self._user, environment=variables, terminal=self._size is not None)
 
+    def _serve_files(self) -> None:
+        """Let AsyncSSH speak SFTP, with files as the machine's shell has them."""
+        self._files = SSHServerStreamSession(None, lambda channel: Files(channel, self._script), 3)
+        self._files.connection_made(self.channel)
+        self._files.session_started()
+        for data in self.early():
+            if data is None:
+                self.eof_received()
+            else:
+                self._files.data_received(data, None)
+
+    async def _script(
+        self,
+        script: str,
+        *arguments: str,
+        stdin: Any = subprocess.DEVNULL,
+        stdout: Any = subprocess.PIPE,
+    ) -> tuple[int, bytes, bytes]:
+        """See `files.Run`."""
+        argv = ("/bin/sh", "-c", script, "sh", *arguments)
+        command = Command(argv, user=self._user, environment={"LC_ALL": "C"})
+        host = self._located.provider.command(self._located.instance, command)
+        process = await asyncio.create_subprocess_exec(
+            *host.argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env=original_environment() | dict(host.environment),
+            start_new_session=True,
+        )
+        output, complaint = await process.communicate()
+        return await process.wait(), output or b"", complaint
+
     async def _with_streams(self, host: HostCommand) -> int:
-        pipe = asyncio.subprocess.PIPE
+        pipe = subprocess.PIPE
         process = await self._start(host, stdin=pipe, stdout=pipe, stderr=pipe)
         assert process.stdin and process.stdout and process.stderr
         self.feed(process.stdin)
