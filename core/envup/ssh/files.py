@@ -15,8 +15,7 @@ from typing import IO, Any
 import asyncssh
 
 Run = Callable[..., Awaitable[tuple[int, bytes, bytes]]]
-"""Runs a shell script with arguments; `stdin` and `stdout` may be files of the host. The exit code, what it wrote and
-what it complained of, in English."""
+"""See `scripts.Scripts`."""
 
 _STAT = "%f %s %u %g %X %Y"
 """Of stat(1): mode in hexadecimal, size, owner, group, seconds since the epoch of access and of change."""

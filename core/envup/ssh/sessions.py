@@ -23,6 +23,7 @@ from envup.provider import Command, HostCommand
 from envup.shim import original_environment
 from envup.ssh.carrying import Carrier
 from envup.ssh.files import Files
+from envup.ssh.scripts import Scripts
 
 _GRACE = 8.0
 """Seconds that a program has to end when its client is gone."""
@@ -47,6 +48,7 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
     def __init__(self, located: Located, user: str) -> None:
         super().__init__()
         self._located, self._user = located, user
+        self._scripts = Scripts(located, user)
         self._argv: Sequence[str] = ()
         self._serves_files = False
         self._files: SSHServerStreamSession[bytes] | None = None
@@ -139,13 +141,10 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
         return self._process
 
     async def _run(self) -> None:
-        if self._serves_files:
-            _code, found, _complaint = await self._script(_FILE_SERVER)
-            if not found:
+        try:
+            if self._serves_files and not await self._find_file_server():
                 self._serve_files()
                 return
-            self._argv = (os.fsdecode(found).strip(),)
-        try:
             host = self._located.provider.command(self._located.instance, self._command())
             code = await (self._with_streams(host) if self._size is None else self._with_terminal(host, self._size))
         except (OSError, EnvupError) as error:
@@ -157,6 +156,14 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
         else:
             self.channel.exit(code)
 
+    async def _find_file_server(self) -> bool:
+        """Whether the machine has one of its own, which is then what runs. Errors: `OSError`, `EnvupError`."""
+        code, found, complaint = await self._scripts.run(_FILE_SERVER)
+        if code:
+            raise EnvupError(os.fsdecode(complaint).strip() or f"/bin/sh ends with exit code {code}")
+        self._argv = (os.fsdecode(found).strip(),)
+        return bool(found)
+
     def _command(self) -> Command:
         given = self.channel.get_environment()
         variables = {name: value for name, value in given.items() if name.startswith(_PASSED)}
@@ -166,7 +173,7 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
 
     def _serve_files(self) -> None:
         """Let AsyncSSH speak SFTP, with files as the machine's shell has them."""
-        self._files = SSHServerStreamSession(None, lambda channel: Files(channel, self._script), 3)
+        self._files = SSHServerStreamSession(None, lambda channel: Files(channel, self._scripts.run), 3)
         self._files.connection_made(self.channel)
         self._files.session_started()
         for data in self.early():
@@ -174,28 +181,6 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
                 self.eof_received()
             else:
                 self._files.data_received(data, None)
-
-    async def _script(
-        self,
-        script: str,
-        *arguments: str,
-        stdin: Any = subprocess.DEVNULL,
-        stdout: Any = subprocess.PIPE,
-    ) -> tuple[int, bytes, bytes]:
-        """See `files.Run`."""
-        argv = ("/bin/sh", "-c", script, "sh", *arguments)
-        command = Command(argv, user=self._user, environment={"LC_ALL": "C"})
-        host = self._located.provider.command(self._located.instance, command)
-        process = await asyncio.create_subprocess_exec(
-            *host.argv,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            env=original_environment() | dict(host.environment),
-            start_new_session=True,
-        )
-        output, complaint = await process.communicate()
-        return await process.wait(), output or b"", complaint
 
     async def _with_streams(self, host: HostCommand) -> int:
         pipe = subprocess.PIPE
