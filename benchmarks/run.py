@@ -21,6 +21,7 @@ from peers import clean_up, raw_contenders
 from project import ENVUP, Bench
 from result import Figure, write
 from virtual import kvm, vagrant_libvirt
+from way_in import ssh
 
 HERE = Path(__file__).resolve().parent
 MANY, CROWD = 20, 100
@@ -108,6 +109,7 @@ def main(arguments: Sequence[str]) -> int:
             ("Disk", [disk(bench)]),
             ("Docker and LXC against their own tools, image present", containers(bench, fewer)),
             ("Docker against Vagrant's docker provider", vagrant(bench, 3)),
+            ("SSH to a machine without a server for it", ssh(bench, fewer)),
             ("KVM without hardware acceleration, image present", kvm(bench, max(3, fewer // 2))),
             ("KVM against Vagrant's libvirt provider, one shell step", vagrant_libvirt(bench)),
             ("Many machines", [growth(bench, name, MANY, fewer) for name in PROVIDERS]),
