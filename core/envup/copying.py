@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from envup import tarpipe
 from envup.errors import EnvupError, UsageError
@@ -75,10 +75,16 @@ def copy_out(machine: Machine, path: str, target: str) -> None:
 
 
 def send(
-    machine: Machine, source: Path | str, target: str, attributes: Attributes, selection: Selection = _ALL
+    machine: Machine,
+    source: Path | str,
+    target: str,
+    attributes: Attributes,
+    selection: Selection = _ALL,
+    *,
+    spare: bool = False,
 ) -> None:
-    """Copy from the host into a machine, of a directory the selection; parents that are missing there are made.
-    Errors: `EnvupError`."""
+    """Copy from the host into a machine, of a directory the selection; parents that are missing there are made. With
+    `spare` nothing is sent that is the same there. Errors: `EnvupError`."""
     with _told(f"cannot copy {source} into machine '{machine.name}'"):
         contents = os.fspath(source).endswith("/.")
         path = Path(source).resolve(strict=True)
@@ -98,9 +104,16 @@ def send(
         def skipped(left_out: Path) -> None:
             machine.emit("warning", f"{left_out} is a socket or a device node and was not copied")
 
+        options: dict[str, Any] = {"selection": selection, "skipped": skipped}
+        if spare and exists:
+            from envup.spared import Spared
+
+            names = [inside for _path, inside in tarpipe.walk(path, name, selection)]
+            options["spared"] = Spared(machine, directory, names)
+
         def produce(sink: BinaryIO) -> None:
             made = tuple(posixpath.join(*missing[: count + 1]) for count in range(len(missing)))
-            tarpipe.pack(sink, path, name, change=change, directories=made, selection=selection, skipped=skipped)
+            tarpipe.pack(sink, path, name, change=change, directories=made, **options)
 
         with tarpipe.filled_by(produce) as stream:
             machine.provider.send(machine.instance, directory, stream)

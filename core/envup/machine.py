@@ -111,6 +111,25 @@ class Machine:
             output.finish()
         return self._judge(argv, followed, output.tail.lines(), check=check, timeout=timeout, quiet=quiet)
 
+    def read(self, argv: Sequence[str], *, stdin: bytes = b"") -> bytes:
+        """All that a program of root's writes, on both streams; for a few megabytes at most. Errors: as `run`."""
+        host = self.provider.command(self.instance, Command(tuple(argv), "0", "/"))
+        said = bytearray()
+        try:
+            followed = follow(
+                host.argv,
+                environment=host.environment,
+                stdin=stdin,
+                output=said.extend,
+                started=self._started,
+                timeout=None,
+            )
+        finally:
+            self._running = None
+        tail = tuple(bytes(said[-2000:]).decode(errors="replace").splitlines())
+        self._judge(argv, followed, tail, check=True, timeout=None, quiet=True)
+        return bytes(said)
+
     def send(
         self,
         source: Path | str,
@@ -120,16 +139,18 @@ class Machine:
         group: str | None = None,
         mode: int | None = None,
         selection: Selection | None = None,
+        spare: bool = False,
     ) -> None:
         """Copy a file or directory of the host into the machine by cp's rules: into `target` if that is a directory
         there or ends in `/`, else as `target`. Missing parents are made. Of a directory only the `selection` is copied,
-        None being all. See `copying.Attributes` for the rest.
+        None being all; `spare` leaves out what is there already. See `copying.Attributes` for the rest.
 
         Errors: `EnvupError`.
         """
         from envup import copying
 
-        copying.send(self, source, target, copying.Attributes(owner, group, mode), selection or Selection())
+        attributes = copying.Attributes(owner, group, mode)
+        copying.send(self, source, target, attributes, selection or Selection(), spare=spare)
 
     def write(self, path: str, content: bytes, *, owner: str = "0", mode: int = 0o644) -> None:
         """Put a file into a directory of the machine that exists, in the place of what has its name."""

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,10 @@ from envup.selection import Selection
 Change = Callable[[tarfile.TarInfo], tarfile.TarInfo]
 """What becomes of a member's metadata on its way."""
 _ALL = Selection()
+
+
+def _nothing(_member: tarfile.TarInfo, _path: Path) -> bool:
+    return False
 
 
 @contextmanager
@@ -67,19 +72,27 @@ def pack(
     directories: Sequence[str] = (),
     selection: Selection = _ALL,
     skipped: Callable[[Path], None],
+    spared: Callable[[tarfile.TarInfo, Path], bool] = _nothing,
 ) -> None:
     """Write `source` under `name`, and before it the new `directories`; an empty `name` writes what is in `source`
     without itself. Of a directory's content only the `selection` is written. What cannot be sent (sockets, device
-    nodes) is told to `skipped`. Errors: `OSError`."""
+    nodes) is told to `skipped`, what is `spared` is left out. Errors: `OSError`."""
     with tarfile.open(fileobj=sink, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for directory in directories:
             archive.addfile(new_directory(directory))
-        for path, inside in _walk(source, name, selection):
+        for path, inside in walk(source, name, selection):
             status = path.lstat()
             if stat.S_ISSOCK(status.st_mode) or stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
                 skipped(path)
             elif inside:
-                archive.add(path, arcname=inside, recursive=False, filter=change)
+                archive.add(path, arcname=inside, recursive=False, filter=partial(_needed, path, change, spared))
+
+
+def _needed(
+    path: Path, change: Change, spared: Callable[[tarfile.TarInfo, Path], bool], member: tarfile.TarInfo
+) -> tarfile.TarInfo | None:
+    changed = change(member)
+    return None if spared(changed, path) else changed
 
 
 def new_directory(name: str) -> tarfile.TarInfo:
@@ -89,7 +102,8 @@ def new_directory(name: str) -> tarfile.TarInfo:
     return member
 
 
-def _walk(path: Path, name: str, selection: Selection) -> Iterator[tuple[Path, str]]:
+def walk(path: Path, name: str, selection: Selection) -> Iterator[tuple[Path, str]]:
+    """(path, name in the stream) of what `pack` writes. Errors: `OSError`."""
     yield path, name
     if path.is_dir() and not path.is_symlink():
         for inner, below in selection.below(path):

@@ -44,6 +44,7 @@ class Copy(Provisioner):
                     group=options.get("group"),
                     mode=int(options["mode"], 8) if options.get("mode") else None,
                     selection=selection,
+                    spare=True,
                 )
         except (InterruptedByUser, TransportError):
             raise

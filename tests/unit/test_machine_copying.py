@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_read_to_its_end_is_an_error(
         yield path, name
         raise OSError(errno.EIO, "Input/output error", f"{path}/bad")
 
-    monkeypatch.setattr("envup.tarpipe._walk", failing)
+    monkeypatch.setattr("envup.tarpipe.walk", failing)
     with pytest.raises(EnvupError, match="bad: Input/output error"):
         bench.machine.send(tree, f"{tmp_path}/x")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,9 +88,6 @@ def test_user_comes_from_the_options_then_the_step_then_the_machine(bench: Bench
 
 
 def test_the_script_belongs_to_its_user_alone(bench: Bench, tmp_path: Path) -> None:
-    import io
-    import tarfile
-
     run_shell(bench, tmp_path, {"inline": "true", "user": "app:web"})
     with tarfile.open(fileobj=io.BytesIO(bench.provider.archives[-1])) as archive:
         member = archive.getmembers()[0]
@@ -319,3 +318,24 @@ def test_a_template_that_cannot_be_filled_in_says_where(bench: Bench, tmp_path: 
         fill_in(bench, tmp_path, text)
     assert told in caught.value.brief
     assert not (tmp_path / "there").exists()
+
+
+def test_what_is_the_same_in_the_machine_is_not_sent(bench: Bench, tmp_path: Path) -> None:
+    tree(tmp_path)
+    options = {"from": "web/.", "to": f"{tmp_path}/there"}
+
+    def sent() -> list[str]:
+        copy_class()().run(step("copy", options), bench.machine, StepContext(tmp_path))
+        with tarfile.open(fileobj=io.BytesIO(bench.provider.archives[-1])) as archive:
+            return sorted(archive.getnames())
+
+    assert "there/app.py" in sent()
+    assert sent() == []
+    (tmp_path / "web/app.py").write_text("APP.py")
+    (tmp_path / "web/static/page.html").chmod(0o600)
+    (tmp_path / "web/new line\n").touch()
+    (tmp_path / "web/link").symlink_to("app.py")
+    assert sent() == ["app.py", "link", "new line\n", "static/page.html"]
+    (tmp_path / "there/conf/x.conf").write_text("changed in the machine")
+    assert "conf/x.conf" in sent()
+    assert (tmp_path / "there/conf/x.conf").read_text() == "conf/x.conf"
