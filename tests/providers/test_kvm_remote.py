@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from real_machines import open_directory
 
 from envup.errors import EnvupError
 from envup.model import Mount
@@ -26,18 +27,17 @@ def virsh(*arguments: str) -> None:
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Iterator[Path]:
-    """The directory of a storage pool."""
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o711)
-    place = tmp_path / "pool"
-    virsh("pool-define-as", POOL, "dir", "--target", str(place))
-    virsh("pool-build", POOL)
-    place.chmod(0o711)
-    yield place
-    with contextlib.suppress(subprocess.CalledProcessError):  # it may never have been started
-        virsh("pool-destroy", POOL)
-    virsh("pool-undefine", POOL)
+def pool() -> Iterator[Path]:
+    """The directory of a storage pool, which QEMU's account reaches."""
+    with open_directory() as directory:
+        place = directory / "pool"
+        virsh("pool-define-as", POOL, "dir", "--target", str(place))
+        virsh("pool-build", POOL)
+        place.chmod(0o711)
+        yield place
+        with contextlib.suppress(subprocess.CalledProcessError):  # it may never have been started
+            virsh("pool-destroy", POOL)
+        virsh("pool-undefine", POOL)
 
 
 @pytest.fixture
