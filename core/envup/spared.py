@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
 import tarfile
 from collections.abc import Iterable
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _FACTS = "%f %u %g %s %n"
 """Of stat(1): mode in hexadecimal, owner, group, size, name."""
+_TOLD = re.compile(r"([0-9a-f]+) (\d+) (\d+) (\d+) (.*)", re.DOTALL)
+"""A line of `_FACTS`; a shell that finds no locale says other things beside."""
 _ASK = 'cd -- "$1" && shift && tr "\\n" "\\0" | xargs -0 -r "$@" 2>/dev/null || true'
 """Of those of the given names that exist, what a program says."""
 
@@ -52,8 +55,9 @@ class Spared:
 
     def _ask_facts(self, names: list[str]) -> Iterable[tuple[str, _Facts]]:
         for line in self._ask(names, "stat", "-c", _FACTS, "--"):
-            mode, owner, group, size, name = line.split(" ", 4)
-            yield name, _Facts(int(mode, 16), int(owner), int(group), int(size))
+            if told := _TOLD.fullmatch(line):
+                mode, owner, group, size, name = told.groups()
+                yield name, _Facts(int(mode, 16), int(owner), int(group), int(size))
 
     def _sum(self, name: str) -> str | None:
         if self._sums is None:
@@ -67,4 +71,4 @@ class Spared:
             return []
         given = "".join(f"{name}\n" for name in names).encode(errors="surrogateescape")
         said = self._machine.read(("/bin/sh", "-c", _ASK, "sh", self._directory, *program), stdin=given)
-        return said.decode(errors="surrogateescape").splitlines()
+        return said.decode(errors="surrogateescape").split("\n")

@@ -336,6 +336,9 @@ def test_what_is_the_same_in_the_machine_is_not_sent(bench: Bench, tmp_path: Pat
     (tmp_path / "web/new line\n").touch()
     (tmp_path / "web/link").symlink_to("app.py")
     assert sent() == ["app.py", "link", "new line\n", "static/page.html"]
+    (tmp_path / "web/other\u2028lines").touch()
+    sent()
+    assert sent() == ["link", "new line\n"]
     (tmp_path / "there/conf/x.conf").write_text("changed in the machine")
     assert "conf/x.conf" in sent()
     assert (tmp_path / "there/conf/x.conf").read_text() == "conf/x.conf"
