@@ -15,10 +15,13 @@ def filled_in(path: Path, facts: Mapping[str, Any]) -> str:
     Errors: `EnvupError` with file and line."""
     try:
         import jinja2
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ImportError as error:
         raise EnvupError("templates need the package jinja2", hint="pip install 'envup[templates]'") from error
     loader = jinja2.FileSystemLoader(path.parent)
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment = ImmutableSandboxedEnvironment(
+        loader=loader, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
     try:
         return environment.get_template(path.name).render(facts)
     except jinja2.TemplateSyntaxError as error:

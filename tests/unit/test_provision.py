@@ -309,6 +309,7 @@ def test_a_template_is_filled_in_with_facts(bench: Bench, tmp_path: Path) -> Non
     [
         ("one\n{{ nosuch.thing }}", "app.conf:2: UndefinedError: 'nosuch' is undefined"),
         ("{% for %}", "app.conf:1: "),
+        ("{{ ''.__class__.__mro__ }}", "app.conf:1: SecurityError"),
         ("{{ 1 / 0 }}", "app.conf:1: ZeroDivisionError"),
         ("{% include 'absent' %}", "there is no template absent beside it"),
     ],
