@@ -19,6 +19,7 @@ lint:
 types:
 	$(bin)/mypy
 	MYPYPATH=core:examples/providers/envup-nspawn $(bin)/mypy --package envup_nspawn
+	MYPYPATH=core:examples/provisioners/envup-ansible $(bin)/mypy --package envup_ansible
 
 test:
 	scripts/test

@@ -42,7 +42,7 @@ class Bench:
         finally:
             shell.program(ENVUP, "destroy", "--yes")()
 
-    def life(self, shell: Shell) -> Work:
-        """`up`, `exec true` and `destroy` of a project's first machine."""
-        commands = (("up",), ("exec", "m0", "true"), ("destroy", "--yes"))
+    def life(self, shell: Shell, *options: str) -> Work:
+        """`up` with options, `exec true` and `destroy` of a project's first machine."""
+        commands = (("up", *options), ("exec", "m0", "true"), ("destroy", "--yes"))
         return in_turn(*(shell.program(ENVUP, *words) for words in commands))

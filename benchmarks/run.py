@@ -16,6 +16,7 @@ from pathlib import Path
 
 from containers import docker, growth, lxc, vagrant
 from facts import facts
+from kept import against_vagrant, anew, keeping
 from measure import Contender, Shell, disk_usage, side_by_side
 from peers import clean_up, raw_contenders
 from project import ENVUP, Bench
@@ -112,6 +113,9 @@ def main(arguments: Sequence[str]) -> int:
             ("SSH to a machine without a server for it", ssh(bench, fewer)),
             ("KVM without hardware acceleration, image present", kvm(bench, max(3, fewer // 2))),
             ("KVM against Vagrant's libvirt provider, one shell step", vagrant_libvirt(bench)),
+            ("A provisioned machine made anew, steps in layers", anew(bench, fewer)),
+            ("The same against Vagrant's libvirt provider", against_vagrant(bench)),
+            ("Keeping a layer", [figure for name in PROVIDERS for figure in keeping(bench, name, 3)]),
             ("Many machines", [growth(bench, name, MANY, fewer) for name in PROVIDERS]),
         ]
     finally:

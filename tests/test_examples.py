@@ -17,8 +17,10 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROVIDERS = ("chroot", "docker", "lxc", "kvm")
-RUN_ALWAYS = {"web": ["default/provision:3"], "pair": ["db/provision:2"]}
+RUN_ALWAYS = {"web": ["default/provision:3"], "pair": ["db/provision:2"], "deploy": ["default/provision:2"]}
 """Actions that a second `up` repeats, since their steps say `run: always`."""
+TRUSTED = {"deploy"}
+"""Those that need consent."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def example(request: pytest.FixtureRequest, provider: str, home: Path, tmp_path:
     project = copied(name, home, tmp_path)
     try:
         project.must("validate")
-        project.must("up", "--provider", provider)
+        project.must("up", "--provider", provider, *(["--trust"] if name in TRUSTED else ()))
         assert {machine["provider"] for machine in project.machines().values()} == {provider}
         yield project
         assert repeated(project) == RUN_ALWAYS.get(name, [])
@@ -80,7 +82,14 @@ def test_the_example_hello_greets(example: Project) -> None:
     assert example.must("exec", "--", "cat", "/root/hello").startswith("Hello from Debian GNU/Linux 12")
 
 
-def test_the_example_web_serves_the_mounted_page(example: Project) -> None:
+def steps(project: Project, provider: str) -> list[str]:
+    """Those that `up` runs."""
+    plan = json.loads(project.must("plan", "--json", "--provider", provider))
+    project.must("up", "--yes", "--provider", provider)
+    return [action["detail"] for action in plan["actions"] if action["verb"] == "provision"]
+
+
+def test_the_example_web_serves_the_mounted_page_and_is_made_anew_from_layers(example: Project, provider: str) -> None:
     def page() -> str:
         with urllib.request.urlopen("http://127.0.0.1:8080/", timeout=10) as answer:
             return str(answer.read().decode())
@@ -91,6 +100,30 @@ def test_the_example_web_serves_the_mounted_page(example: Project) -> None:
     assert "Still served by nginx" in page()
     example.must("restart")
     assert "Still served by nginx" in page()
+    example.must("destroy", "--yes")
+    assert steps(example, provider) == ["serve"]
+    assert "Still served by nginx" in page()
+    example.must("destroy", "--yes")
+    with (example.directory / "nginx.conf").open("a") as file:
+        file.write("# changed\n")
+    assert steps(example, provider) == ["configuration", "serve"]
+    assert "Still served by nginx" in page()
+
+
+def test_the_example_deploy_serves_the_release_that_was_edited_last(example: Project) -> None:
+    def page() -> str:
+        with urllib.request.urlopen("http://127.0.0.1:8090/", timeout=30) as answer:
+            return str(answer.read().decode())
+
+    first = page()
+    greeting = example.directory / "app/greeting.txt"
+    assert first.startswith(f"{greeting.read_text().strip()} This is release ")
+    greeting.write_text("Hello again.\n")
+    example.must("up")
+    assert page().startswith("Hello again. This is release ")
+    assert page() != first
+    releases = example.must("exec", "--", "ls", "/srv/app/releases").split()
+    assert {text.split()[-1].rstrip(".") for text in (first, page())} == {*releases}
 
 
 def test_the_example_pair_has_a_web_machine_that_reaches_the_database(example: Project) -> None:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from envup import children, content, facts
+from envup import children, content, facts, freeing
 from envup import spec as specs
-from envup.changes import once
-from envup.errors import EnvupError
+from envup.changes import PIN, Start, once
+from envup.claims import Claims
+from envup.entered import Entered
+from envup.errors import EnvupError, TransportError
 from envup.events import Emit, Event
 from envup.fetching import Fetching
 from envup.image import Image
+from envup.images import pinning
 from envup.images.store import Store
+from envup.layers import Kept, Layering
 from envup.machine import Machine
 from envup.model import Environment, MachineSpec, Step
 from envup.observe import Observed
 from envup.output import masked_output
 from envup.plan import Action
+from envup.planner import Wish
 from envup.plugins import Host
 from envup.probe import wait_until_ready
-from envup.provider import Flush, Instance, OwnImages, Provider, Resize, Snapshots, Suspend
+from envup.provider import Flush, Instance, Layers, MemoryLayers, OwnImages, Pause, Provider, Resize, Snapshots, Suspend
 from envup.provisioner import StepContext, StepFailed
 from envup.state.identity import Identity
 from envup.state.records import MachineRecord, State, StepRecord
@@ -41,7 +48,8 @@ _BEFORE = ""
 
 
 class Actions:
-    """Carries out the actions of one plan. `logs` is the directory of this environment's step logs."""
+    """Carries out the actions of one plan. `logs` is the directory of this environment's step logs; `made` gets the
+    images that machines are made from."""
 
     def __init__(
         self,
@@ -56,25 +64,40 @@ class Actions:
         logs: Path,
         emit: Emit,
         grace: float,
+        require_consent: Callable[[Action], None],
+        layering: Layering | None,
+        claims: Claims,
+        entered: Entered,
+        wish: Wish,
+        made: dict[str, Image],
     ) -> None:
         self._identity, self._environment, self._providers = identity, environment, providers
         self._plugins, self._state, self._images = plugins, state, images
-        self._logs, self._emit, self._grace = logs, emit, grace
+        self._logs, self._emit, self._grace, self._require_consent = logs, emit, grace, require_consent
         self._instances = {name: seen.instance for name, seen in observed.machines.items()}
+        self._homes = {name: seen.provider for name, seen in observed.machines.items()}
         self._strays = {(seen.provider, seen.instance.machine): seen.instance for seen in observed.strays}
-        self._made: dict[str, Image] = {}
+        self._made = made
+        self._layering, self._claims, self._entered, self._wish = layering, claims, entered, wish
+        self._pristine: dict[str, Start] = {}
+        self._reached: set[str] = set()
+        self._pauses: dict[str, AbstractContextManager[None]] = {}
+        self._returns: dict[str, int] = {}
         self._fetching = Fetching()
         self._lock = threading.Lock()
         self._redact = environment.secret_values() if environment else frozenset()
 
     def perform(self, action: Action) -> None:
-        """Carry out one action. Errors: `EnvupError`."""
+        """Carry out one action. That the user agreed is looked at once more: programs of a machine that is up may have
+        changed what they can write of the project. Errors: `EnvupError`."""
+        self._require_consent(action)
         verbs: Mapping[str, Callable[[Action], None]] = {
             "image": self._image,
             "create": self._create,
             "start": self._start,
             "stop": self._stop,
             "suspend": self._suspend,
+            "pause": self._pause,
             "resume": self._resume,
             "snapshot": self._snapshot,
             "restore": self._restore,
@@ -95,28 +118,70 @@ class Actions:
         )
 
     def _create(self, action: Action) -> None:
-        spec, provider, image = self._spec(action), self._providers(action.provider), self._made[action.machine]
-        summary = specs.summary(spec, self._identity.salt)
-        labels = {
-            "envup.environment": self._identity.id,
-            "envup.machine": spec.name,
-            "envup.project": str(self._identity.directory),
-            "envup.spec": specs.digest(summary),
-            "envup.image": image.digest,
-            "envup.format": FORMAT,
-            VARIABLES: json.dumps(dict(image.environment)),
-        }
+        spec, provider = self._spec(action), self._providers(action.provider)
         if self._seen(provider, spec.name):
             raise EnvupError(
                 f"machine '{spec.name}' appeared meanwhile", hint="look at `env status`; then `env up` again"
             )
+        start = self._start_of(action, spec)
+        provisions = self._wish.provision and not action.origin
+        if self._layering is not None and provisions:  # the digest of an image may be known only now
+            self._claims.hold(self._layering.missing(spec, start.key))
+        make = self._copied if action.origin else self._from_image
         try:
-            instance = provider.create(_with_variables(spec, labels), image, labels)
+            instance = make(action, spec, start)
         except EnvupError as error:
             self._undo(provider, spec.name, error)
             raise
         self._remember(action, instance)
+        for record in start.records:
+            self._state.remember_step(self._identity.id, spec.name, instance.id, record)
+        if not action.origin:
+            self._pristine[spec.name] = start
+            self._entered.forget(spec.name)
         self._state.settle(self._identity.id, spec.name)
+
+    def _from_image(self, action: Action, spec: MachineSpec, start: Start) -> Instance:
+        image = self._made[action.machine]
+        labels = self._labels(spec, image.digest, json.dumps(dict(image.environment)), image.locked.digest)
+        provider = self._providers(action.provider)
+        return provider.create(_with_variables(spec, labels), replace(image, layer=start.key), labels)
+
+    def _copied(self, action: Action, spec: MachineSpec, start: Start) -> Instance:
+        machine, _slash, snapshot = start.origin.partition("/")
+        source = self._instances[machine]
+        labels = self._labels(spec, source.labels["envup.image"], source.labels[VARIABLES], source.labels.get(PIN, ""))
+        return self._keeper(action).copy_snapshot(source, snapshot, _with_variables(spec, labels), labels)
+
+    def _labels(self, spec: MachineSpec, image: str, variables: str, pin: str) -> dict[str, str]:
+        return {
+            "envup.environment": self._identity.id,
+            "envup.machine": spec.name,
+            "envup.project": str(self._identity.directory),
+            "envup.spec": specs.digest(specs.summary(spec, self._identity.salt)),
+            "envup.image": image,
+            "envup.format": FORMAT,
+            VARIABLES: variables,
+            PIN: pin,
+        }
+
+    def _start_of(self, action: Action, spec: MachineSpec) -> Start:
+        """What the plan has the machine begin with. Errors: `EnvupError`, it has gone or holds no more."""
+        if action.origin:
+            from envup.origins import Origin
+
+            assert self._environment is not None, "new machines come from an Envfile"
+            return Origin(action.origin, self._environment, self._identity).start(spec, self._state)
+        if not action.layer:
+            return Start()
+        assert self._layering is not None, "layers come from an Envfile"
+        start = self._layering.of(spec, action.layer)
+        if start is None:
+            brief = (
+                f"the layer that machine '{spec.name}' was to begin with is gone, or what its steps read has changed"
+            )
+            raise EnvupError(brief, hint="run the command again")
+        return start
 
     def _seen(self, provider: Provider, machine: str) -> list[Instance]:
         return [instance for instance in provider.observe(self._identity.id) if instance.machine == machine]
@@ -136,15 +201,40 @@ class Actions:
         provider, instance = self._providers(action.provider), self._instances[action.machine]
         spec = _with_variables(self._spec(action), instance.labels)
         self._remember(action, provider.start(instance, spec))
+        if (entry := self._returns.pop(action.machine, None)) is not None:
+            self._state.end(entry, "done")
 
     def _stop(self, action: Action) -> None:
         self._providers(action.provider).stop(self._instances[action.machine], grace=self._grace)
+        self._turn(action, "stopped")
 
     def _suspend(self, action: Action) -> None:
+        provider = self._providers(action.provider)
+        if action.detail and isinstance(provider, Flush):  # a snapshot is taken, which others may begin with
+            provider.flush(self._instances[action.machine])
         self._freezer(action).suspend(self._instances[action.machine])
+        self._turn(action, "suspended")
+
+    def _pause(self, action: Action) -> None:
+        provider = self._providers(action.provider)
+        assert isinstance(provider, Pause), "the plan pauses only what can be"
+        pause = provider.paused(self._instances[action.machine])
+        pause.__enter__()
+        self._pauses[action.machine] = pause
 
     def _resume(self, action: Action) -> None:
+        if (pause := self._pauses.pop(action.machine, None)) is not None:
+            pause.__exit__(None, None, None)
+            return
+        if action.last and isinstance(self._providers(action.provider), Pause):
+            return  # to pause it failed
         self._freezer(action).resume(self._instances[action.machine])
+        self._turn(action, "running")
+
+    def _turn(self, action: Action, state: str) -> None:
+        """What the steps of others are to know of this machine."""
+        with self._lock:
+            self._instances[action.machine] = replace(self._instances[action.machine], state=state)
 
     def _freezer(self, action: Action) -> Suspend:
         provider = self._providers(action.provider)
@@ -157,18 +247,26 @@ class Actions:
         self._state.keep_with_snapshot(self._identity.id, action.machine, action.detail)
 
     def _restore(self, action: Action) -> None:
-        """The record goes first: after a crash between the two, steps run once more rather than never."""
+        """Meanwhile those steps alone are recorded that have run in both: after a crash, steps run once more rather
+        than never. A machine that ran is journalled as one whose start has begun, until it has ended."""
         provider, instance = self._keeper(action), self._instances[action.machine]
         memory = any(kept.memory for kept in provider.snapshots(instance) if kept.name == action.detail)
-        self._state.keep_with_snapshot(self._identity.id, action.machine, _BEFORE)
-        self._state.go_back_to_snapshot(self._identity.id, action.machine, action.detail, spec=memory)
+        snapshot = self._identity.id, action.machine, action.detail
+        if action.touches and not memory:
+            self._returns[action.machine] = self._state.begin(*snapshot[:2], "start", action.provider)
+        self._state.keep_with_snapshot(*snapshot[:2], _BEFORE)
+        self._state.go_back_to_snapshot(*snapshot, spec=memory, steps=self._state.steps_in_common(*snapshot))
         try:
             restored = provider.restore_snapshot(instance, action.detail)
         except EnvupError:
-            self._state.go_back_to_snapshot(self._identity.id, action.machine, _BEFORE, spec=True)
+            self._state.go_back_to_snapshot(*snapshot[:2], _BEFORE, spec=True)
             raise
+        else:
+            self._state.go_back_to_snapshot(*snapshot, spec=memory)
         finally:
-            self._state.forget_snapshot(self._identity.id, action.machine, _BEFORE)
+            self._state.forget_snapshot(*snapshot[:2], _BEFORE)
+        if (pause := self._pauses.pop(action.machine, None)) is not None:
+            pause.__exit__(None, None, None)
         with self._lock:
             self._instances[action.machine] = restored
 
@@ -196,39 +294,113 @@ class Actions:
             self._forget(action)
 
     def _forget(self, action: Action) -> None:
+        self._entered.forget(action.machine)
         self._state.forget_machine(self._identity.id, action.machine)
         self._state.settle(self._identity.id, action.machine)
 
     def _ready(self, action: Action) -> None:
         spec = self._spec(action)
         assert spec.ready is not None, "the planner asks only for probes that are declared"
-        with self._machine(action, spec) as machine:
-            wait_until_ready(spec.ready, machine)
+        with self._log(action) as log:
+            wait_until_ready(spec.ready, self._machine(action, spec.name, log))
 
     def _provision(self, action: Action) -> None:
         spec = self._spec(action)
         step = spec.steps[action.step]
         provisioner = self._plugins.provisioner(step.kind)()
-        context = StepContext(self._directory, self._facts(spec.name))
+        context, known = StepContext(self._directory), facts.Facts(partial(self._facts, spec.name))
         self._adopt(action)
         position = next((place for place, other in enumerate(once(spec.steps)) if other.index == step.index), None)
         if action.reset and position is not None:
             self._state.forget_steps(self._identity.id, spec.name, position)
         digest, files = content.note(provisioner.reads(step, context))
-        with self._machine(action, spec) as machine:
+        with self._log(action) as log:
+            machine = self._machine(action, spec.name, log)
             machine.announce(step.name, provisioner.describe(step))
+            reach = partial(self._machine, action, log=log)
             try:
-                provisioner.run(step, machine, context)
+                provisioner.run(step, machine, replace(context, facts=known, reach=reach))
             except StepFailed as error:
                 error.log = str(self._log_path(action))
                 raise
+            finally:
+                held = self._pristine.pop(spec.name, None)
         if children.cancelled():
             raise EnvupError(f"step '{step.name}' was interrupted")
         if position is not None:
             provider = self._providers(action.provider)
             if isinstance(provider, Flush):
                 provider.flush(self._instances[spec.name])
-            self._record(spec, step, position, digest, files)
+            self._record(spec, step, position, digest, {**files, **self._known(spec.name, known)})
+            if held is not None and not self._is_touched(action):
+                self._keep(action, spec, digest, held, self._layer_note(known, spec.name))
+
+    def _is_touched(self, action: Action) -> bool:
+        """Whether anything but its own steps may have changed a machine."""
+        if action.machine in self._entered:
+            self._warn(action, "what its steps leave is not kept: somebody has been in the machine meanwhile")
+            return True
+        return action.machine in self._reached
+
+    def _layer_note(self, known: facts.Facts, machine: str) -> Mapping[str, Any]:
+        assert self._layering is not None, "steps come from an Envfile"
+        return self._layering.note(known, machine)
+
+    def _keep(self, action: Action, spec: MachineSpec, read: str, held: Start, known: Mapping[str, Any]) -> None:
+        """Keep the machine as it is after a step, if nothing but steps that are kept has run in it so far: before this
+        one it `held` a layer or its image alone. What it read, and what the steps before it did, must be as it was."""
+        assert self._layering is not None, "steps come from an Envfile"
+        keeper, instance = self._layering.keeper(spec), self._instances[spec.name]
+        if not freeing.limit(os.environ):
+            return
+        chain = list(self._layering.chain(spec, instance.labels["envup.image"]))
+        kept = next((kept for kept in chain if kept.step.index == action.step), None)
+        if keeper is None or kept is None or kept.record.content != read or kept.below != held.key:
+            return
+        noted = (*held.facts, known)
+        note = {"facts": noted, "step": kept.step.name, "image": instance.labels["envup.image"]}
+        renews = not self._wish.cache or self._wish.refresh
+        if renews and not self._gave_way(keeper, chain[chain.index(kept) :], action):
+            return
+        try:
+            if isinstance(keeper, MemoryLayers) and kept is chain[-1] and not self._redact:
+                keeper.keep_layer_with_memory(instance, kept.key, note)
+            else:
+                keeper.keep_layer(instance, kept.key, note)
+        except TransportError:
+            raise  # the machine is not as it was
+        except EnvupError as error:
+            self._warn(action, f"what step '{kept.step.name}' left is not kept: {error.in_a_line()}")
+            return
+        if self._has_room(action, keeper, kept):
+            self._pristine[spec.name] = Start(kept.key, facts=noted)
+            self._claims.release(kept.key)
+
+    def _has_room(self, action: Action, keeper: Layers, kept: Kept) -> bool:
+        """Free what takes more than layers may; whether the new one stays. One that does not ends them, as those of
+        later steps stand on it or hold what it held."""
+        try:
+            if freeing.make_room(keeper, kept.key, freeing.limit(os.environ)):
+                return True
+        except EnvupError as error:
+            self._warn(action, f"layers that were not used for long cannot be freed: {error.in_a_line()}")
+            return True
+        most = f"there is no room for it within what layers may take ({freeing.VARIABLE})"
+        self._warn(action, f"what step '{kept.step.name}' left is not kept, nor what later steps leave: {most}")
+        return False
+
+    def _warn(self, action: Action, text: str) -> None:
+        self._emit(Event("warning", action=action.id, machine=action.machine, text=text))
+
+    def _gave_way(self, keeper: Layers, chain: Sequence[Kept], action: Action) -> bool:
+        """Whether no layer is left of a step that was run in spite of it, nor of those behind it, nor on them."""
+        try:
+            freeing.clear(keeper, [kept.key for kept in chain])
+        except EnvupError as error:
+            stay = f"the layers of step '{chain[0].step.name}' and of those behind it stay as they were"
+            self._warn(action, f"{stay}: {error}")
+            return False
+        return True
 
     def _facts(self, machine: str) -> Mapping[str, Any]:
         assert self._environment is not None, "steps come from an Envfile"
@@ -239,6 +411,10 @@ class Actions:
             for spec in self._environment.machines
         ]
         return facts.of(replace(self._environment, machines=tuple(machines)), instances, machine)
+
+    def _known(self, machine: str, known: facts.Facts) -> Mapping[str, Any]:
+        assert self._environment is not None, "steps come from an Envfile"
+        return facts.note(known, self._environment, machine, self._identity.salt)
 
     def _record(self, spec: MachineSpec, step: Step, position: int, digest: str, files: Mapping[str, object]) -> None:
         definition = specs.definition(step, self._identity.salt)
@@ -254,24 +430,34 @@ class Actions:
             self._remember(action, instance)
 
     def _remember(self, action: Action, instance: Instance) -> None:
-        summary = specs.summary(self._spec(action), self._identity.salt)
+        spec = replace(self._spec(action), provider=action.provider)
+        summary = specs.summary(spec, self._identity.salt)
         with self._lock:
-            self._instances[action.machine] = instance
+            self._instances[action.machine], self._homes[action.machine] = instance, action.provider
         record = MachineRecord(action.provider, instance.id, summary)
         self._state.remember_machine(self._identity.id, action.machine, record)
 
-    @contextmanager
-    def _machine(self, action: Action, spec: MachineSpec) -> Iterator[Machine]:
-        with self._log(action) as log:
-            yield Machine(
-                self._providers(action.provider),
-                self._instances[spec.name],
-                spec,
-                emit=self._emit,
-                action=action.id,
-                log=log,
-                redact=self._redact,
+    def _machine(self, action: Action, name: str, log: BinaryIO) -> Machine:
+        spec = self._environment.machine(name) if self._environment else None
+        if spec is None:
+            raise EnvupError(f"machine '{name}' is not in the Envfile")
+        with self._lock:
+            instance, provider = self._instances.get(name), self._homes.get(name, "")
+        if instance is None or (name != action.machine and instance.state != "running"):
+            raise EnvupError(
+                f"machine '{name}' does not run", hint=f"have '{action.machine}' wait for it: depends_on: [{name}]"
             )
+        if name != action.machine:
+            self._reached.add(name)
+        return Machine(
+            self._providers(provider),
+            instance,
+            spec,
+            emit=self._emit,
+            action=action.id,
+            log=log,
+            redact=self._redact,
+        )
 
     def _log_path(self, action: Action) -> Path:
         return self._logs / f"{action.machine}.log"
@@ -316,7 +502,9 @@ def obtain(
 
     with masked_output(stamped, redact) as tell:
         if isinstance(provider, OwnImages) and spec.image.source in provider.sources:
-            return provider.obtain(spec.image, tell, refresh=refresh)
+            image = provider.obtain(spec.image, tell, refresh=refresh)
+            pinning.require(spec.image, image.locked)
+            return image
         return store.ensure(spec.image, tell, action=action, machine=spec.name, refresh=refresh)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,49 @@ def unchanged(recorded: str, noted: Mapping[str, Any]) -> bool:
 
 
 def content(reads: Sequence[Read]) -> str:
-    """SHA-256 over names below each path, kinds, permission bits and contents, in sorted order."""
+    """SHA-256 over names of and below each path, kinds, permission bits and contents, in sorted order."""
     whole = hashlib.sha256()
     for read in reads:
         root = read if isinstance(read, Path) else read[0]
+        whole.update(f"{root.name}\0\0".encode(errors="surrogateescape"))
         for path, status in _walk(read):
-            _add(whole, path, "" if path == root else os.fspath(path.relative_to(root)), status.st_mode)
+            _add(whole, path, _name(path, root), status.st_mode)
     return whole.hexdigest()
+
+
+def portable(reads: Sequence[Read], directory: Path, without: Collection[Path] = ()) -> str:
+    """The same as in every other copy of `directory`: without the name of that, without the paths `without` and what is
+    below them, and of the permission bits only whether the owner may execute a file."""
+    whole, own = hashlib.sha256(), _plain(directory)
+    left_out = [_plain(path) for path in without]
+    for read in reads:
+        root = read if isinstance(read, Path) else read[0]
+        place = _plain(root)
+        whole.update(f"{'' if place == own else root.name}\0\0".encode(errors="surrogateescape"))
+        for path, status in _walk(read):
+            name = _name(path, root)
+            if not any((place / name).is_relative_to(other) for other in left_out):
+                _add(whole, path, name, _portable(status.st_mode))
+    return whole.hexdigest()
+
+
+def _plain(path: Path) -> Path:
+    return Path(os.path.normpath(path))
+
+
+def _name(path: Path, root: Path) -> str:
+    return "" if path == root else os.fspath(path.relative_to(root))
+
+
+def _portable(mode: int) -> int:
+    return stat.S_IFMT(mode) | (mode & stat.S_IXUSR if stat.S_ISREG(mode) else 0)
 
 
 def _add(whole: hashlib._Hash, path: Path, name: str, mode: int) -> None:
     whole.update(f"{name}\0{mode:o}\0".encode(errors="surrogateescape"))
     try:
         if stat.S_ISLNK(mode):
-            whole.update(os.fsencode(path.readlink()))
+            whole.update(os.fsencode(path.readlink()) + b"\0")
         elif stat.S_ISREG(mode):
             with path.open("rb") as file:
                 whole.update(hashlib.file_digest(file, "sha256").digest())

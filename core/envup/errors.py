@@ -24,6 +24,11 @@ class EnvupError(Exception):
     def __str__(self) -> str:
         return self.brief
 
+    def in_a_line(self) -> str:
+        """What happened, with the first line of the details."""
+        first = self.details.partition("\n")[0]
+        return f"{self.brief}: {first}" if first else self.brief
+
 
 class UsageError(EnvupError):
     """The call cannot be carried out as it was written; nothing was changed."""
@@ -44,7 +49,7 @@ class Problem:
         self.file, self.line, self.column, self.path, self.message = file, line, column, path, message
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        place = ":".join([self.file, *(str(number) for number in (self.line, self.column) if number)])
         return f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
 
 

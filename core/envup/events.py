@@ -10,6 +10,7 @@ output     `action`, `text`: whole or partial lines of a program, decoded with r
 finished   `action`, `data["seconds"]`
 failed     `action`, `text`: the error; `data`: `details`, `hint`, `log`, `tail`
 skipped    `action`, `text`: what it waited for and did not come
+consent    `text`: what reaches beyond the machine; `data`: `kind`, `digest`, `agreed`
 note       `text`: something the user should know
 warning    `text`: something the user should mend
 =========  ==========================================================================

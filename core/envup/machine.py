@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from envup import children
 from envup.errors import EnvupError, InterruptedByUser, TransportError
@@ -94,22 +94,48 @@ class Machine:
         """
         command = Command(tuple(argv), user or self.spec.user, workdir, dict(environment))
         host = self.provider.command(self.instance, command)
+        followed, tail = self._follow(
+            host.argv, environment=host.environment, stdin=stdin, timeout=timeout, quiet=quiet
+        )
+        return self._judge(argv, followed, tail, check=check, timeout=timeout, quiet=quiet)
+
+    def local(
+        self,
+        argv: Sequence[str],
+        *,
+        directory: Path | None = None,
+        environment: Mapping[str, str] = NOTHING,
+        descriptors: Sequence[int] = (),
+    ) -> Result:
+        """Run a program of the host for the sake of this machine and wait for its end. Its output is told as that of
+        one in the machine. `directory` None is the current one, `environment` is added to this process's, standard
+        input is empty, and it gets the open `descriptors` under their numbers. It ends when envup is killed. No exit
+        code is an error.
+
+        Errors: `TransportError` when it cannot be started; `InterruptedByUser`.
+        """
+        import shutil
+
+        from envup.images.tools import mortal
+
+        if shutil.which(argv[0]) is None:
+            raise TransportError(f"cannot run {argv[0]}: there is no such program")
+        how = {"environment": environment, "stdin": None, "timeout": None, "directory": directory}
+        followed, tail = self._follow(mortal(argv), quiet=False, **how, descriptors=descriptors)
+        self._check_end(argv, followed, quiet=False)
+        return Result(followed.exit_code, tail)
+
+    def _follow(self, argv: Sequence[str], *, quiet: bool, **how: Any) -> tuple[Followed, tuple[str, ...]]:
+        """How it ended, and its last lines; what it prints is told meanwhile."""
         output = _Output(self, self._redact, quiet=quiet)
         if self._terminated:
             raise InterruptedByUser(f"machine '{self.name}': {argv[0]} was interrupted")
         try:
-            followed = follow(
-                host.argv,
-                environment=host.environment,
-                stdin=stdin,
-                output=output.feed,
-                started=self._started,
-                timeout=timeout,
-            )
+            followed = follow(argv, output=output.feed, started=self._started, **how)
         finally:
             self._running = None
             output.finish()
-        return self._judge(argv, followed, output.tail.lines(), check=check, timeout=timeout, quiet=quiet)
+        return followed, output.tail.lines()
 
     def read(self, argv: Sequence[str], *, stdin: bytes = b"") -> bytes:
         """All that a program of root's writes, on both streams; for a few megabytes at most. Errors: as `run`."""
@@ -171,10 +197,14 @@ class Machine:
 
     def announce(self, step: str, description: str) -> None:
         """Tell the report and the log that a step begins."""
+        shown = self.masked(description)
+        self.emit("progress", shown)
+        self.write_log(f"\n--- {step}: {shown}\n".encode())
+
+    def masked(self, text: str) -> str:
+        """The text without the secrets of the Envfile, as output is told."""
         redactor = Redactor(self._redact)
-        shown = redactor.feed(description.encode()) + redactor.finish()
-        self.emit("progress", shown.decode(errors="replace"))
-        self.write_log(b"\n--- %s: %s\n" % (step.encode(), shown))
+        return (redactor.feed(text.encode(errors="replace")) + redactor.finish()).decode(errors="replace")
 
     def write_log(self, data: bytes) -> None:
         """Add to the log, where there is one. Errors: `EnvupError`."""
@@ -214,11 +244,7 @@ class Machine:
     ) -> Result:
         code = TIMED_OUT if followed.timed_out else followed.exit_code
         result = Result(code, tail)
-        if self._terminated or children.cancelled():
-            raise InterruptedByUser(f"machine '{self.name}': {argv[0]} was interrupted")
-        if followed.held and not quiet:
-            text = f"a program that {argv[0]} started still holds its output, which is not read any more; redirect it"
-            self.emit("warning", text)
+        self._check_end(argv, followed, quiet=quiet)
         if code == TRANSPORT_FAILED:
             details = "\n".join(tail)
             raise TransportError(f"cannot run a program in machine '{self.name}'", details=details)
@@ -226,6 +252,14 @@ class Machine:
             how = f"did not end within {timeout:g} s" if followed.timed_out else f"failed with exit code {code}"
             raise CommandFailed(f"machine '{self.name}': {argv[0]} {how}", result)
         return result
+
+    def _check_end(self, argv: Sequence[str], followed: Followed, *, quiet: bool) -> None:
+        """Errors: `InterruptedByUser` where it did not end by itself."""
+        if self._terminated or children.cancelled():
+            raise InterruptedByUser(f"machine '{self.name}': {argv[0]} was interrupted")
+        if followed.held and not quiet:
+            text = f"a program that {argv[0]} started still holds its output, which is not read any more; redirect it"
+            self.emit("warning", text)
 
 
 class _Output:

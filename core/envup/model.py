@@ -13,16 +13,28 @@ from envup.value import NOTHING, Value
 
 Place = tuple[str | int, ...]
 """Where a value stands within options: keys and indices from the outside in; of options that are one text, nothing."""
+_NOWHERE: Mapping[Place, str] = {}
+
+
+class Pin(Value):
+    """What a lock file says of an image. `digest` (`sha256:…`) stands for it on every host; `facts` say how to get it
+    again, in names of its source's own; those with one word before the first dot belong together. `title` is what the
+    lock file calls the image, empty for a pin that is not from there."""
+
+    digest: str
+    facts: Mapping[str, str] = NOTHING
+    title: str = ""
 
 
 class ImageReference(Value):
     """An image as the Envfile names it. `source` is the plugin's name (`debootstrap`, `tarball`, …), `options` its keys
     after defaults; host paths in them are absolute. `secrets` says where in them a value came from outside the
-    Envfile."""
+    Envfile. `pin` is what it is locked at, if it is."""
 
     source: str
     options: Mapping[str, Any] = NOTHING
     secrets: frozenset[Place] = frozenset()
+    pin: Pin | None = None
 
 
 class Resources(Value):
@@ -107,10 +119,21 @@ class MachineSpec(Value):
     peers: tuple[str, ...] = ()
 
 
+class HostCode(Value):
+    """What a plugin runs on the host with the user's own rights. `what` says it in a line that goes on from the name of
+    a machine or step ("runs fabfile.py on this host"), without values from outside the Envfile. `reads` are the files
+    and directories that decide what is run, as in `Provisioner.reads`: where their content changes, the user is asked
+    again."""
+
+    what: str
+    reads: tuple[Any, ...] = ()
+
+
 class Environment(Value):
     """All machines of one Envfile, in the order of the file. `outside` lists paths that lead out of the project,
     `foreign` the values from outside the Envfile that are part of an `environment:` or of options of an image, a
-    provider or a step; of the latter none that names a file of this host."""
+    provider or a step; of the latter none that names a file of this host. `written` has by its place in the file each
+    text that refers to such values, and each path of an image that leads out of the project, as it stands there."""
 
     name: str
     directory: Path
@@ -118,6 +141,7 @@ class Environment(Value):
     machines: tuple[MachineSpec, ...]
     outside: tuple[str, ...] = ()
     foreign: frozenset[str] = frozenset()
+    written: Mapping[Place, str] = _NOWHERE
 
     def machine(self, name: str) -> MachineSpec | None:
         """The machine of that name, or None."""

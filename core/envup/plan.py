@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envup.value import Value
+
+if TYPE_CHECKING:
+    from envup.trust import Demand
 
 VERBS = (
     "image",
@@ -14,6 +17,7 @@ VERBS = (
     "create",
     "stop",
     "suspend",
+    "pause",
     "snapshot",
     "restore",
     "delete",
@@ -33,7 +37,8 @@ class Action(Value):
     have succeeded; `provider` carries it out; `step` indexes `MachineSpec.steps`; `reset` forgets the record of this
     step and those behind it first; `again` says that every `up` does it, whatever there is; `last` is done when all
     others are, whatever became of them, but not where the action `unless` has succeeded; what waits for one that is
-    `lenient` waits for its end, not for its success."""
+    `lenient` waits for its end, not for its success; `layer` is the key of the one that a new machine begins with,
+    `origin` the snapshot, as `MACHINE/SNAPSHOT`."""
 
     id: str
     machine: str
@@ -49,22 +54,26 @@ class Action(Value):
     last: bool = False
     unless: str = ""
     lenient: bool = False
+    layer: str = ""
+    origin: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The documented fields, for `env plan --json`."""
-        names = ("id", "machine", "verb", "provider", "cause", "touches", "detail")
+        names = ("id", "machine", "verb", "provider", "cause", "touches", "detail", "layer", "origin")
         return {name: getattr(self, name) for name in names} | {"after": list(self.after)}
 
 
 class Plan(Value):
     """Actions in an order that respects `after`. `notes` tell what is seen and left alone; `asks` are the questions to
-    which the user must agree before the plan is applied."""
+    which the user must agree before the plan is applied, `consent` what reaches beyond the machines and was not agreed
+    to yet."""
 
     name: str
     environment: str
     actions: tuple[Action, ...] = ()
     notes: tuple[str, ...] = ()
     asks: tuple[str, ...] = ()
+    consent: tuple[Demand, ...] = ()
 
     @property
     def changes(self) -> bool:
@@ -84,6 +93,7 @@ class Plan(Value):
             "actions": [action.as_json() for action in self.actions],
             "notes": list(self.notes),
             "asks": list(self.asks),
+            "consent": [demand.as_json() for demand in self.consent],
             "changes": self.changes,
             "pending": self.pending,
         }

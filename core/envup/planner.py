@@ -5,37 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from envup import changes
-from envup.changes import Touches
+from envup.changes import Start, Touches
 from envup.model import Environment, MachineSpec, Step
 from envup.observe import Observed, Seen
 from envup.plan import Action, Plan, action_id, in_order
-from envup.state.records import Records
+from envup.state.records import Records, StepRecord
 from envup.value import Value, replace
 
 
 class Knowledge(Value):
-    """What planning looks at beside the Envfile. `stale` are (machine, position) of recorded steps whose files changed;
-    `salt` keys the digests of secrets; `can` tells whether a provider has an ability (`suspend`), `resizes` whether an
-    instance that is up can get the limits of a declaration without a restart."""
+    """What planning looks at beside the Envfile. `stale` says by machine and position of recorded steps what changed
+    that they read or knew; `salt` keys the digests of secrets; `can` tells whether a provider has an ability
+    (`suspend`), `resizes` whether an instance that is up can get the limits of a declaration without a restart,
+    `start` what a new machine can begin with."""
 
     environment: str
     observed: Observed
     records: Records
-    stale: frozenset[tuple[str, int]]
+    stale: Mapping[str, Mapping[int, str]]
     touches: Touches
     can: Callable[[str, str], bool]
     resizes: Callable[[Seen, MachineSpec], bool]
     salt: str
+    start: Callable[[MachineSpec], Start] = lambda _spec: Start()
 
 
 class Wish(Value):
-    """What the user asked `up` for. `machines` empty means all."""
+    """What the user asked `up` for. `machines` empty means all; without `cache` no layer is used, and of the steps in
+    `refresh` and those behind them none. `begin`: the snapshot, `MACHINE/SNAPSHOT` or its name alone, that those of
+    `machines` begin with, which must not be there yet. `locked` refuses to differ from the lock file."""
 
     machines: tuple[str, ...] = ()
     provision: bool = True
     recreate: bool = False
     restart: bool = False
     remove_orphans: bool = False
+    cache: bool = True
+    refresh: frozenset[str] = frozenset()
+    begin: str = ""
+    locked: bool = False
 
 
 def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
@@ -48,6 +56,9 @@ def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
     actions += [_leftover(seen) for seen in known.observed.strays]
     orphans = _orphans(environment, known.observed)
     notes = [f"reaches outside the project: {path}" for path in environment.outside] if actions else []
+    if (wish.refresh or not wish.cache) and not any(action.verb == "create" for action in actions):
+        option = "--refresh" if wish.refresh else "--no-cache"
+        notes.append(f"{option} is for machines that are made, and none is; `env provision` runs steps once more")
     if wish.remove_orphans:
         actions += [
             Action(action_id(name, "destroy"), name, "destroy", seen.provider, "is no longer in the Envfile")
@@ -60,7 +71,7 @@ def plan_up(environment: Environment, known: Knowledge, wish: Wish) -> Plan:
         ]
     removed = tuple(action.id for action in actions if action.verb == "destroy" and action.machine in orphans)
     actions = [replace(action, after=(*action.after, *removed)) if _brings_up(action) else action for action in actions]
-    actions = _ordered_by_dependencies(environment, actions)
+    actions = ordered_by_dependencies(environment, actions)
     asks = tuple(ask for part in parts for ask in part.asks)
     return Plan(environment.name, known.environment, in_order(actions), tuple(notes), asks)
 
@@ -80,7 +91,7 @@ def plan_provision(
         previous: tuple[str, ...] = ()
         for step in steps:
             reset = not only and step.index == first
-            action = _step(spec, step, seen.provider, "was asked for", previous, reset=reset)
+            action = step_action(spec, step, seen.provider, "was asked for", previous, reset=reset)
             actions.append(action)
             previous = (action.id,)
         if spec.ready and previous:
@@ -88,7 +99,7 @@ def plan_provision(
             actions.append(
                 Action(action_id(spec.name, "ready"), spec.name, "ready", seen.provider, cause, "", previous)
             )
-    ordered = _ordered_by_dependencies(environment, actions, probe=False)
+    ordered = ordered_by_dependencies(environment, actions, probe=False)
     return Plan(environment.name, known.environment, in_order(ordered))
 
 
@@ -125,7 +136,17 @@ def plan_down(environment: Environment | None, name: str, known: Knowledge, mach
         actions += [
             _leftover(seen) for seen in known.observed.strays if not machines or seen.instance.machine in machines
         ]
-    return Plan(name, known.environment, in_order(actions))
+    asks = [
+        f"machine '{machine}' will be destroyed, with all that is in it{_snapshots(known, machine)}"
+        for machine in dict.fromkeys(action.machine for action in actions if verb == "destroy")
+    ]
+    return Plan(name, known.environment, in_order(actions), asks=tuple(asks))
+
+
+def _snapshots(known: Knowledge, machine: str) -> str:
+    """In words, those that go with a machine."""
+    names = known.records.snapshots.get(machine, ())
+    return f" and its snapshots {', '.join(names)}" if names else ""
 
 
 def plan_resume(environment: Environment | None, name: str, known: Knowledge, machines: Sequence[str]) -> Plan:
@@ -141,7 +162,7 @@ def plan_resume(environment: Environment | None, name: str, known: Knowledge, ma
         for machine in dict.fromkeys((*order, *chosen))
         if machine in chosen
     ]
-    ordered = _ordered_by_dependencies(environment, actions, probe=False) if environment else actions
+    ordered = ordered_by_dependencies(environment, actions, probe=False) if environment else actions
     return Plan(name, known.environment, in_order(ordered))
 
 
@@ -169,7 +190,11 @@ def _leftover(seen: Seen) -> Action:
     return Action(f"{machine}/destroy@{seen.provider}", machine, "destroy", seen.provider, cause)
 
 
-def _step(spec: MachineSpec, step: Step, provider: str, cause: str, after: tuple[str, ...], *, reset: bool) -> Action:
+def step_action(
+    spec: MachineSpec, step: Step, provider: str, cause: str, after: tuple[str, ...], *, reset: bool
+) -> Action:
+    """The action that runs a step once those in `after` are done. `reset`: what is recorded of it, and of those behind
+    it, goes first."""
     return Action(
         action_id(spec.name, "provision", step.index),
         spec.name,
@@ -229,7 +254,8 @@ class _Machine:
         self._await_ready()
 
     def _anew(self, seen: Seen, cause: str) -> None:
-        self.asks.append(f"machine '{self.spec.name}' would be made anew, losing what is in it: {cause}")
+        lost = f"what is in it{_snapshots(self.known, self.spec.name)}"
+        self.asks.append(f"machine '{self.spec.name}' would be made anew, losing {lost}: {cause}")
         self._destroy(seen, cause)
         self._make("is made again")
 
@@ -256,11 +282,13 @@ class _Machine:
 
     def _make(self, cause: str) -> None:
         provider = self.spec.provider
-        if not any(action.verb == "image" for action in self.actions):
+        start = self.known.start(self.spec) if self.wish.provision or self.wish.begin else Start()
+        if not (start.origin or any(action.verb == "image" for action in self.actions)):
             self._add("image", provider, "is needed to make the machine")
-        self._add("create", provider, cause)
+        self._add("create", provider, f"{cause}{_beginning(start)}")
+        self.actions[-1] = replace(self.actions[-1], layer=start.key, origin=start.origin)
         self._add("start", provider, cause)
-        self._provision(self._all_steps())
+        self._provision(self._all_steps(start.records))
         self._await_ready()
 
     def _destroy(self, seen: Seen, cause: str) -> None:
@@ -271,7 +299,9 @@ class _Machine:
         for index in left.indexes if self.wish.provision else ():
             step = next(step for step in self.spec.steps if step.index == index)
             after = (self.actions[-1].id,) if self.actions else ()
-            action = _step(self.spec, step, self.spec.provider, left.causes[index], after, reset=index == left.reset)
+            action = step_action(
+                self.spec, step, self.spec.provider, left.causes[index], after, reset=index == left.reset
+            )
             self.actions.append(action)
 
     def _await_ready(self) -> None:
@@ -286,11 +316,11 @@ class _Machine:
         record = self.known.records.machines.get(self.spec.name)
         known = record is not None and record.instance == seen.instance.id
         steps = self.known.records.steps.get(self.spec.name, ()) if known else ()
-        stale = frozenset(position for name, position in self.known.stale if name == self.spec.name)
+        stale = self.known.stale.get(self.spec.name, {})
         return changes.of_steps(self.spec.steps, steps, stale, self.known.salt, fresh=not known)
 
-    def _all_steps(self) -> changes.StepsLeft:
-        return changes.of_steps(self.spec.steps, (), frozenset(), self.known.salt, fresh=True)
+    def _all_steps(self, done: Sequence[StepRecord] = ()) -> changes.StepsLeft:
+        return changes.of_steps(self.spec.steps, done, {}, self.known.salt, fresh=not done)
 
     def _add(self, verb: str, provider: str, cause: str, touches: str = "") -> None:
         after = (self.actions[-1].id,) if self.actions else ()
@@ -298,13 +328,19 @@ class _Machine:
         self.actions.append(Action(action_id(name, verb), name, verb, provider, cause, touches, after))
 
 
+def _beginning(start: Start) -> str:
+    """What a new machine begins with, in words."""
+    machine, _slash, snapshot = start.origin.partition("/")
+    if snapshot:
+        return f"; begins with snapshot '{snapshot}' of machine '{machine}'"
+    return f"; begins with what step '{start.records[-1].name}' left" if start.key else ""
+
+
 def _needs_backend(change: changes.Change) -> bool:
     return any(key.startswith("resources.") for key in change.keys)
 
 
-def _ordered_by_dependencies(
-    environment: Environment, actions: Sequence[Action], *, probe: bool = True
-) -> list[Action]:
+def ordered_by_dependencies(environment: Environment, actions: Sequence[Action], *, probe: bool = True) -> list[Action]:
     """The same actions, those that bring a machine up waiting for what its `depends_on` names. `probe`: a machine that
     has nothing to do is asked whether it is ready where another waits for that."""
     by_machine: dict[str, list[Action]] = {}
@@ -344,8 +380,8 @@ def _add_probe(environment: Environment, actions: list[Action], name: str, resul
 def _milestone(actions: Sequence[Action], condition: str) -> list[str]:
     """The id that must be done for a machine with these actions to meet `condition`, if there is one."""
     verbs: Mapping[str, tuple[str, ...]] = {
-        "started": ("start", "resume"),
-        "provisioned": ("start", "resume", "provision"),
-        "ready": ("start", "resume", "provision", "ready"),
+        "started": ("restore", "start", "resume"),
+        "provisioned": ("restore", "start", "resume", "provision"),
+        "ready": ("restore", "start", "resume", "provision", "ready"),
     }
     return [action.id for action in actions if action.verb in verbs[condition]][-1:]

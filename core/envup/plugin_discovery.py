@@ -154,10 +154,40 @@ def _schema_problem(manifest: Mapping[str, Any]) -> str:
         Draft202012Validator.check_schema(manifest)
     except SchemaError as error:
         return f"its manifest is not a JSON schema: {error.json_path}: {error.message}"
+    for name, section in manifest.get("properties", {}).items():
+        if problem := _consent_problem(section):
+            return f"its manifest, at '{name}': {problem}"
+    if _consents(manifest) > sum(map(_says_consent, manifest.get("properties", {}).values())):
+        return "its manifest has 'x-consent' elsewhere than in an option at its top, where nobody looks at it"
     for reference in _references(manifest):
         if not _leads_somewhere(reference, manifest):
             return f"its manifest refers to '{reference}', which is not in it"
     return ""
+
+
+def _consent_problem(section: object) -> str:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    if not isinstance(section, dict) or not _says_consent(section):
+        return ""
+    if not isinstance(section.get("x-consent"), str):
+        return "'x-consent' must be a text that says why"
+    try:
+        Draft202012Validator.check_schema(section.get("x-consent-when", True))
+    except SchemaError as error:
+        return f"'x-consent-when' is not a JSON schema: {error.message}"
+    return ""
+
+
+def _says_consent(section: object) -> bool:
+    return isinstance(section, dict) and bool({"x-consent", "x-consent-when"} & section.keys())
+
+
+def _consents(value: object) -> int:
+    """How many sections, at whatever depth, ask for consent."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return _says_consent(value) + sum(map(_consents, inner))
 
 
 def _references(value: object) -> Iterator[str]:

@@ -9,7 +9,7 @@ from envup import children
 from envup.errors import EnvupError
 from envup.machine import Machine
 from envup.model import Probe
-from envup.provider import Dial
+from envup.provider import dialler
 
 if TYPE_CHECKING:
     import socket
@@ -55,7 +55,7 @@ def _question(probe: Probe, machine: Machine) -> str:
     """What was asked, and where."""
     if probe.kind == "command":
         return f"command {probe.value}"
-    within = isinstance(machine.provider, Dial)
+    within = dialler(machine.provider, machine.instance)
     address = "localhost" if within else _address(machine)
     where = "in the machine" if within else "from the host"
     if probe.kind == "tcp":
@@ -75,8 +75,8 @@ def _path(question: Any) -> str:
 def _connect(machine: Machine, port: int, limit: float) -> socket.socket:
     import socket
 
-    if isinstance(machine.provider, Dial):
-        return machine.provider.dial(machine.instance, port, timeout=limit)
+    if within := dialler(machine.provider, machine.instance):
+        return within.dial(machine.instance, port, timeout=limit)
     return socket.create_connection((_address(machine), port), timeout=limit)
 
 

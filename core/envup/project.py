@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from envup.envfile import NAMES
+from envup.entered import Entered
+from envup.envfile import NAMES, lock_file
 from envup.errors import EnvupError, TransportError, UsageError
 from envup.events import Emit, Event, silent
 from envup.home import Home
@@ -26,9 +27,12 @@ from envup.value import Value, replace
 
 if TYPE_CHECKING:
     from envup.images.store import Store
-    from envup.model import Environment
+    from envup.locking.holding import Holding
+    from envup.model import Environment, MachineSpec
     from envup.observe import Observed
+    from envup.state.agreements import Agreements
     from envup.state.records import Records
+    from envup.trust import Trust
 
 
 class Located(Value):
@@ -103,6 +107,11 @@ class Project:
 
         return Store(self.home, self.plugins)
 
+    @cached_property
+    def entered(self) -> Entered:
+        """In which machines somebody has been."""
+        return Entered(self.home.runtime, self.identity.id)
+
     @property
     def log_directory(self) -> Path:
         """Where the logs of this environment's steps are."""
@@ -122,8 +131,51 @@ class Project:
         """The same without a machine on `auto`, see `Resolver`. Errors: those of `environment`; `RefusedError`."""
         from envup.resolve import Resolver
 
-        resolver = Resolver(self.identity, records, self.provider, self.examine_providers)
-        return resolver.settle(self.environment(provider))
+        environment = self.environment(provider)
+
+        def check(one: Provider, spec: MachineSpec) -> Sequence[str]:
+            return self.check(environment, one, spec)
+
+        return Resolver(self.identity, records, self.provider, self.examine_providers, check).settle(environment)
+
+    def as_locked(self, environment: Environment, *, strict: bool = False, tell: bool = True) -> Environment:
+        """`environment` held to the lock file, see `Holding.hold`; as it is where there is none. `tell` what does not
+        fit. Errors: those of `Holding.hold`; where `strict`, `UsageError` for what does not fit."""
+        assert self.file is not None, "an environment comes from an Envfile"
+        if not strict and not self.lock_file.exists():
+            return environment
+        return self._holding.hold(environment, self.environment() if tell else None, strict=strict)
+
+    @property
+    def lock_file(self) -> Path:
+        """Where the lock file is, or would be."""
+        return lock_file(self.file or self.directory / NAMES[0])
+
+    @cached_property
+    def _holding(self) -> Holding:
+        from envup.locking.holding import Holding
+
+        return Holding(self.lock_file, self.plugins, lambda event: self.emit(event))
+
+    def check(self, environment: Environment, provider: Provider, spec: MachineSpec) -> Sequence[str]:
+        """Why a provider cannot honour a machine of `environment`, see `Provider.check`; nothing where the user has yet
+        to agree to its options."""
+        if spec.options.get(provider.name) and not self.trust(environment).may_be_checked(spec, provider.name):
+            return ()
+        return provider.check(spec)
+
+    @property
+    def agreements(self) -> Agreements:
+        """What the user agreed to for this directory."""
+        from envup.state.agreements import Agreements
+
+        return Agreements(self.home.data, self.directory)
+
+    def trust(self, environment: Environment) -> Trust:
+        """What `environment`, declared here, needs consent for."""
+        from envup.trust import Trust
+
+        return Trust(environment, self.plugins, self.agreements, self.identity.salt)
 
     def provider(self, name: str) -> Provider:
         """The provider of that name, imported when first asked for. Errors: `EnvupError` naming what is missing."""
@@ -195,7 +247,8 @@ class Project:
         return self.home.runtime / "locks" / (self.identity.id or "none")
 
     def locate(self, machine: str | None) -> Located:
-        """The running machine of that name; None means the only one, or `default`. Needs no valid Envfile.
+        """The running machine of that name, for who goes in; None means the only one, or `default`. Needs no valid
+        Envfile.
 
         Errors: `UsageError` for an unknown name, `TransportError` when it does not run.
         """
@@ -218,6 +271,7 @@ class Project:
             verb, does = ("resume", "wakes") if found[0].state == "suspended" else ("up", "starts")
             brief, hint = f"machine '{name}' is {found[0].state}", f"`env {verb} {name}` {does} it"
             raise TransportError(brief, details=found[0].reason, hint=hint)
+        self.entered.note(name)
         return Located(name, provider, found[0], user)
 
     def _named(self, machine: str | None, known: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
@@ -33,13 +34,17 @@ __all__ = [
     "Command",
     "Console",
     "Dial",
+    "Export",
     "Flush",
     "HostCommand",
     "ImageForms",
     "Instance",
+    "Layer",
+    "Layers",
     "MachineSpec",
     "Mount",
     "OwnImages",
+    "Pause",
     "Port",
     "Provider",
     "ProviderContext",
@@ -48,6 +53,7 @@ __all__ = [
     "Snapshot",
     "Snapshots",
     "Suspend",
+    "dialler",
 ]
 
 API = 1
@@ -64,9 +70,9 @@ class Instance(Value):
     """One incarnation of a machine in a backend, as `observe` sees it.
 
     `id` differs between two incarnations. `labels` are those given to `create`: `envup.environment`, `envup.machine`,
-    `envup.project`, `envup.spec`, `envup.image`, `envup.variables`, `envup.format`. `reason` says why a `broken` one
-    is. `volatile`: what the machine has written is lost when it stops. `addresses` are the machine's own, as seen from
-    the host; those that the host cannot reach are not among them."""
+    `envup.project`, `envup.spec`, `envup.image`, `envup.pin`, `envup.variables`, `envup.format`. `reason` says why a
+    `broken` one is. `volatile`: what the machine has written is lost when it stops. `addresses` are the machine's own,
+    as seen from the host; those that the host cannot reach are not among them."""
 
     id: str
     state: str
@@ -148,7 +154,7 @@ class Provider(ABC):
 
     def check(self, spec: MachineSpec) -> Sequence[str]:
         """Why this provider cannot honour `spec`, one sentence each, naming the key; empty when it can. Called before
-        anything is changed; changes nothing."""
+        anything is changed, and after the user agreed to options that need consent; changes nothing."""
         return ()
 
     @abstractmethod
@@ -222,6 +228,16 @@ class Suspend(ABC):
         """`suspended` to `running`; does nothing when running."""
 
 
+class Pause(ABC):
+    """Ability: the programs of a machine stand still for a moment that ends with this process at the latest, however
+    that ends."""
+
+    @abstractmethod
+    def paused(self, instance: Instance) -> AbstractContextManager[None]:
+        """They stand still while the context lasts; the machine stays `running`. Its other methods may be called
+        meanwhile. Does nothing where it does not run, or is suspended. Errors: `EnvupError`."""
+
+
 class Snapshot(Value):
     """A named state of an instance. `created` is in seconds since the epoch. `memory`: what the machine had in memory
     is part of it; else it is the files alone."""
@@ -240,6 +256,10 @@ class Snapshots(ABC):
     def snapshots(self, instance: Instance) -> Sequence[Snapshot]:
         """Those that can be restored, as the backend has them, the oldest first. Changes nothing."""
 
+    def require_snapshots(self, instance: Instance) -> None:  # noqa: B027 - most can always
+        """Errors: `EnvupError` where no snapshot can be taken of it as it is, as far as that is known before. Called
+        for all machines before one is taken of any; changes nothing."""
+
     @abstractmethod
     def take_snapshot(self, instance: Instance, name: str) -> Snapshot:
         """Keep the state of this moment: files as the machine itself sees them, written or not, and memory where the
@@ -254,8 +274,30 @@ class Snapshots(ABC):
         a state that does not fit the machine or the backend as they are now, are errors that change nothing."""
 
     @abstractmethod
+    def copy_snapshot(self, source: Instance, name: str, spec: MachineSpec, labels: Mapping[str, str]) -> Instance:
+        """`Provider.create`, with the files of a snapshot of another instance in the place of an image, which goes on
+        as if nothing had been. Memory is no part of it, and what tells machines apart is made anew at the first start,
+        as for any new one. `labels` name the image and the variables of `source`. Errors: `EnvupError` where there is
+        no such snapshot, or one that does not fit `spec`."""
+
+    @abstractmethod
     def delete_snapshot(self, instance: Instance, name: str) -> None:
         """Remove it; succeeds when it is gone. The machine goes on."""
+
+
+class Export(ABC):
+    """Ability: all files of a machine leave it as an image that others are made from."""
+
+    def exports(self, instance: Instance) -> str:
+        """What `export` writes: `tar`, its root file system, or `qcow2`, a whole disk that boots by itself. Legal in
+        every state but `broken`; changes nothing."""
+        return "tar"
+
+    @abstractmethod
+    def export(self, instance: Instance, file: BinaryIO) -> None:
+        """Write them to `file`, which has a file descriptor and need not be one that can be rewound: as they are at one
+        moment, without mounts and what the backend keeps for itself. Its programs stand still while they are read and
+        go on. Legal in every state but `broken`. Errors: `EnvupError`."""
 
 
 class Flush(ABC):
@@ -276,6 +318,59 @@ class Console(ABC):
         in every state but `broken`."""
 
 
+class Layer(Value):
+    """The files of a machine as they were after some steps. `key` names it, `parent` the layer that its machine began
+    with, or is empty; `size` is in bytes, what it takes beside its parent; times are in seconds since the epoch; `note`
+    is what `keep_layer` was given; `in_use` tells whether a machine stands on it, or on one above it."""
+
+    key: str
+    parent: str
+    size: int
+    created: float
+    last_used: float
+    note: Mapping[str, Any]
+    in_use: bool = False
+
+
+class Layers(ABC):
+    """Ability: the files of a machine are kept under a key, and others begin with them: `create` is given the key as
+    `image.layer`. What is mounted is no part of it. A key has lower-case hexadecimal digits."""
+
+    @abstractmethod
+    def layers(self) -> Sequence[Layer]:
+        """All that machines can begin with. One bulk query; changes nothing."""
+
+    @abstractmethod
+    def keeps_layers(self, spec: MachineSpec) -> bool:
+        """Whether machines declared so can be kept and begin with layers. Changes nothing."""
+
+    @abstractmethod
+    def keep_layer(self, instance: Instance, key: str, note: Mapping[str, Any]) -> None:
+        """Keep the files of a machine as they are now; `note` is JSON, `image` in it the image's digest. It goes on as
+        if nothing had been. Does nothing where there is a layer of that key. After an error or a crash there is none,
+        or the whole. Legal in `running` and `stopped`. Errors: `EnvupError`; `TransportError` where the machine has
+        not come back as it was."""
+
+    @abstractmethod
+    def remove_layer(self, key: str) -> None:
+        """Remove one; succeeds when it is gone. Errors: `EnvupError` while a machine or another layer stands on
+        it."""
+
+    def mend_layers(self) -> None:  # noqa: B027 - not every provider has such
+        """Remove what is none of `layers`: what commands that died had half made, and what was damaged. By default
+        there is no such thing. Errors: `EnvupError`."""
+
+
+class MemoryLayers(Layers):
+    """Ability: a layer may hold the memory of a running machine as well. Machines that begin with it go on from there
+    when they start for the first time, each as itself: name, addresses, identities, clock and random numbers are its
+    own. Where its memory does not fit a machine, that boots from the files."""
+
+    @abstractmethod
+    def keep_layer_with_memory(self, instance: Instance, key: str, note: Mapping[str, Any]) -> None:
+        """As `keep_layer`, and the memory with it where it can be saved. Legal in `running`."""
+
+
 class Dial(ABC):
     """Ability: services of a machine are reached in its own network, whatever of that the host can reach."""
 
@@ -286,6 +381,15 @@ class Dial(ABC):
         in `running`. Errors: the `OSError` of connect(2) as it is, `TimeoutError` among them; `TransportError` when
         the machine does not run or its network cannot be entered."""
 
+    def can_dial(self, instance: Instance) -> bool:
+        """Whether `dial` can do that for this machine, which runs. Changes nothing."""
+        return True
+
+
+def dialler(provider: Provider, instance: Instance) -> Dial | None:
+    """The provider, if it reaches ports of this machine in the machine's own network."""
+    return provider if isinstance(provider, Dial) and provider.can_dial(instance) else None
+
 
 class OwnImages(ABC):
     """Ability: the provider gets images of some sources by itself and needs no hub form of them."""
@@ -295,8 +399,13 @@ class OwnImages(ABC):
 
     @abstractmethod
     def obtain(self, reference: ImageReference, emit: Emit, *, refresh: bool = False) -> Image:
-        """The image that `reference` stands for, fetched first where the backend lacks it or `refresh` asks for it
-        anew; its `digest` is what `create` knows it by. Errors: `EnvupError` with a remedy."""
+        """The image that `reference` is locked at or stands for, fetched first where the backend lacks it or `refresh`
+        asks for it anew; its `digest` is what `create` knows it by. Errors: `EnvupError` with a remedy."""
+
+    def find(self, reference: ImageReference) -> Image | None:
+        """The same where nothing has to be fetched or made for it, else None, as always where no machine of these
+        images has layers. Changes nothing. Errors: `EnvupError`."""
+        return None
 
 
 class ImageForms(ABC):
@@ -308,7 +417,8 @@ class ImageForms(ABC):
 
     @abstractmethod
     def remove_form(self, digest: str) -> None:
-        """Remove it; succeeds when it is gone. An error when an instance uses it."""
+        """Remove it; succeeds when it is gone. An error when an instance uses it, or a layer that would not fit it made
+        again."""
 
 
 def options_of(spec: MachineSpec, provider: str) -> Mapping[str, Any]:

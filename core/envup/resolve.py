@@ -18,7 +18,7 @@ Examined = Iterator[tuple[Provider | None, tuple[str, ...]]]
 
 class Resolver:
     """Settles providers. `examine` gives the installed providers one by one with what each lacks; none is examined
-    twice, nor before it is needed."""
+    twice, nor before it is needed. `check` asks one, see `Provider.check`."""
 
     def __init__(
         self,
@@ -26,8 +26,10 @@ class Resolver:
         records: Records,
         provider: Callable[[str], Provider],
         examine: Callable[[], Examined],
+        check: Callable[[Provider, MachineSpec], Sequence[str]] = lambda provider, spec: provider.check(spec),
     ) -> None:
         self._identity, self._records, self._provider, self._examine = identity, records, provider, examine
+        self._check = check
         self._examined: list[tuple[Provider | None, tuple[str, ...]]] = []
         self._unexamined: Examined | None = None
         self._free: Sequence[MachineSpec] = ()
@@ -115,7 +117,7 @@ class Resolver:
     def _refusals(self, provider: Provider, spec: MachineSpec) -> Sequence[str]:
         if spec.isolation and ISOLATION.index(provider.isolation) < ISOLATION.index(spec.isolation):
             return (f"requires isolation {spec.isolation}; {provider.name} gives {provider.isolation}",)
-        return tuple(provider.check(replace(spec, provider=provider.name)))
+        return tuple(self._check(provider, replace(spec, provider=provider.name)))
 
     def _all(self) -> Examined:
         yield from self._examined

@@ -14,6 +14,7 @@ from envup.errors import TransportError
 
 if TYPE_CHECKING:
     import subprocess
+    from pathlib import Path
 
 _CHUNK = 1 << 16
 
@@ -45,16 +46,19 @@ def follow(
     output: Callable[[bytes], None],
     started: Callable[[subprocess.Popen[bytes]], None],
     timeout: float | None,
+    directory: Path | None = None,
+    descriptors: Sequence[int] = (),
 ) -> Followed:
-    """Run `argv`, standard output and error as one stream, and give each piece of it to `output`. After `timeout`
-    seconds it is ended with its children. Errors: `TransportError` when it cannot be started, `InterruptedByUser`."""
+    """Run `argv`, in `directory` where one is given and with those `descriptors` open, standard output and error as one
+    stream, and give each piece of it to `output`. After `timeout` seconds it is ended with its children. Errors:
+    `TransportError` when it cannot be started, `InterruptedByUser`."""
     import subprocess
 
     with _readable(stdin) as source, ExitStack() as stack:
         variables = {**os.environ, **environment, SUPERVISED: "1"}
-        pipes = {"stdin": source, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        pipes = {"stdin": source, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "pass_fds": descriptors}
         try:
-            process = stack.enter_context(children.child(argv, env=variables, **pipes))
+            process = stack.enter_context(children.child(argv, env=variables, cwd=directory, **pipes))
         except OSError as error:
             raise TransportError(f"cannot run {argv[0]}: {error.strerror}") from error
         assert process.stdout is not None

@@ -19,8 +19,10 @@ VERBS = frozenset(
         "help",
         "images",
         "list",
+        "lock",
         "logs",
         "new",
+        "package",
         "plan",
         "plugins",
         "ports",
@@ -35,12 +37,14 @@ VERBS = frozenset(
         "ssh-config",
         "stop",
         "suspend",
+        "trust",
         "up",
         "validate",
         "version",
     )
 )
-"""What `env` keeps for itself. None may be the name of a program on a stock system."""
+"""What `env` keeps for itself. None may be the name of a program on a stock system; `trust` is one of
+p11-kit's, which nobody starts through env(1)."""
 
 SYSTEM_ENV = ("/usr/bin/env", "/bin/env")
 

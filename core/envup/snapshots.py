@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from envup.errors import RefusedError, UsageError
+from envup.errors import EnvupError, RefusedError, UsageError
 from envup.model import Environment
 from envup.observe import Seen
 from envup.plan import Action, Plan, action_id, in_order
-from envup.planner import Knowledge
+from envup.planner import Knowledge, ordered_by_dependencies
 from envup.provider import Provider, Snapshot, Snapshots
+from envup.restoring import Return
+
+if TYPE_CHECKING:
+    from envup.apply import Report
 
 Kept = Mapping[str, Sequence[Snapshot]]
 """Snapshots by machine."""
@@ -32,13 +37,18 @@ def ask(providers: Callable[[str], Provider], machines: Mapping[str, Seen]) -> K
     return kept
 
 
-def require(kept: Kept, verb: str, name: str) -> None:
-    """Errors: `UsageError` where a name cannot be one, is taken when it is to be given, or unknown when it is to be
-    used; nothing was changed."""
+def require(kept: Kept, verb: str, name: str, machines: Collection[str]) -> None:
+    """Errors: `UsageError` where a name cannot be one, is taken, or one of `machines`, when it is to be given, or
+    unknown when it is to be used; nothing was changed."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"'{name}' cannot be the name of a snapshot",
             hint="use letters, digits, dots, dashes and underscores, at most 63, a letter or digit first",
+        )
+    if verb == "snapshot" and name in machines:
+        raise UsageError(
+            f"'{name}' is a machine, so no snapshot is named so",
+            hint=f"`env snapshot create {name} NAME` keeps that machine, `env snapshot create NAME` all",
         )
     if not kept:
         raise UsageError("no machine of this environment exists", hint="`env up` makes it")
@@ -60,6 +70,17 @@ def require(kept: Kept, verb: str, name: str) -> None:
         )
 
 
+def require_able(providers: Callable[[str], Provider], machines: Mapping[str, Seen]) -> None:
+    """Errors: `RefusedError` where no snapshot can be taken of one of the machines; nothing was changed."""
+    for seen in machines.values():
+        provider = providers(seen.provider)
+        assert isinstance(provider, Snapshots), "asked before"
+        try:
+            provider.require_snapshots(seen.instance)
+        except EnvupError as error:
+            raise RefusedError(error.brief, details=error.details, hint=error.hint) from error
+
+
 def plan(
     environment: Environment | None,
     title: str,
@@ -71,21 +92,45 @@ def plan(
 ) -> Plan:
     """Take, restore or delete (`verb`: `snapshot`, `restore`, `delete`) the snapshot `name` of these machines. Several
     that run stand still meanwhile, so that their states agree with each other, and go on at the end in any case; of
-    those that go back, the ones that did not."""
-    parts = [_Part(environment, seen, {one.name: one for one in kept[machine]}, verb, name, machine)
+    those that go back, the ones that did not. For `restore`, the steps of `known` are those of the snapshot."""
+    parts = [_Part(environment, known, seen, {one.name: one for one in kept[machine]}, verb, name, machine)
              for machine, seen in machines.items()
              if verb != "delete" or any(one.name == name for one in kept[machine])]  # fmt: skip
-    frozen = [part for part in parts if part.runs and known.can(part.provider, "suspend")]
-    pauses = [part.action("suspend") for part in frozen] if len(parts) > 1 and verb != "delete" else []
+    several = len(parts) > 1 and verb != "delete"
+    frozen = [(part, way) for part in parts if several and (way := part.stillness(known))]
+    pauses = [part.action(way) for part, way in frozen]
     after = tuple(action.id for action in pauses)
     actions = [*pauses, *(action for part in parts for action in part.actions(after))]
+    if environment is not None:
+        actions = ordered_by_dependencies(environment, actions, probe=False)
     if pauses and verb == "snapshot":
-        actions += [part.action("resume", last=True) for part in frozen]
+        actions += [part.action("resume", last=True) for part, _way in frozen]
     elif pauses:
-        actions += [part.action("resume", last=True, unless=part.action(verb).id) for part in frozen]
+        actions += [part.action("resume", last=True, unless=part.action(verb).id) for part, _way in frozen]
     asks = [ask for part in parts for ask in part.asks]
-    notes = ["mounts are no part of a snapshot"] if verb == "snapshot" and _has_mounts(environment, machines) else []
+    notes = [note for part in parts for note in part.notes]
+    if verb == "snapshot" and _has_mounts(environment, machines):
+        notes.append("mounts are no part of a snapshot")
     return Plan(title, known.environment, in_order(actions), tuple(notes), tuple(asks))
+
+
+def take_back(plan: Plan, report: Report) -> Plan:
+    """What removes the snapshots that a plan has taken where it has not taken all."""
+    takes = [action for action in plan.actions if action.verb == "snapshot"]
+    taken = [action for action in takes if action.id not in report.failed and action.id not in report.skipped]
+    removals = [
+        Action(
+            action_id(action.machine, "delete"),
+            action.machine,
+            "delete",
+            action.provider,
+            "not all could be taken",
+            detail=action.detail,
+            last=True,
+        )
+        for action in (taken if len(taken) < len(takes) else ())
+    ]
+    return Plan(plan.name, plan.environment, tuple(removals))
 
 
 def _has_mounts(environment: Environment | None, machines: Mapping[str, Seen]) -> bool:
@@ -98,6 +143,7 @@ class _Part:
     def __init__(
         self,
         environment: Environment | None,
+        known: Knowledge,
         seen: Seen,
         snapshots: Mapping[str, Snapshot],
         verb: str,
@@ -105,30 +151,44 @@ class _Part:
         machine: str,
     ) -> None:
         self._verb, self._name, self._machine = verb, name, machine
-        self._snapshot = snapshots.get(name)
-        self._spec = environment.machine(machine) if environment else None
         self.provider = seen.provider
         self.runs = seen.instance.state == "running"
-        self._is_up = seen.instance.state in ("running", "suspended")
+        self._return = Return(environment, known, seen, snapshots[name]) if verb == "restore" else None
+
+    def stillness(self, known: Knowledge) -> str:
+        """The verb that has a machine which runs stand still: the one that a crash ends by itself, where there is one.
+        Nothing where it does not run or its provider can do neither."""
+        ways = ("pause", "suspend") if self.runs else ()
+        return next((way for way in ways if known.can(self.provider, way)), "")
 
     def action(self, verb: str, *, last: bool = False, unless: str = "") -> Action:
         """One that comes before or behind the others."""
         cause = "goes on" if last else "stands still meanwhile"
         name = self._machine
-        return Action(action_id(name, verb), name, verb, self.provider, cause, "live", last=last, unless=unless)
+        detail = self._name if self._verb == "snapshot" and not last else ""
+        return Action(
+            action_id(name, verb), name, verb, self.provider, cause, "live", detail=detail, last=last, unless=unless
+        )
 
     def actions(self, after: tuple[str, ...]) -> list[Action]:
-        """What is done once those in `after` are. A machine that is up when it goes back to files alone comes up again,
-        where the Envfile says how."""
-        touches = "restart" if self._verb == "restore" else ""
-        found = [self._one(self._verb, "was asked for", touches, after, self._name)]
-        if self._verb != "restore" or self._snapshot is None or self._spec is None:
-            return found
-        if not self._snapshot.memory and self._is_up:
-            found.append(self._one("start", "ran before", "restart", (found[-1].id,)))
-        if self._spec.ready and (self._snapshot.memory or self._is_up):
-            found.append(self._one("ready", "was restored", "", (found[-1].id,)))
-        return found
+        """What is done once those in `after` are."""
+        touches = "restart" if self._return and self._return.ran else ""
+        one = Action(
+            action_id(self._machine, self._verb),
+            self._machine,
+            self._verb,
+            self.provider,
+            "was asked for",
+            touches,
+            after,
+            self._name,
+        )
+        return [one, *(self._return.actions(one) if self._return else ())]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user may not expect."""
+        return self._return.notes() if self._return else []
 
     @property
     def asks(self) -> list[str]:
@@ -136,6 +196,3 @@ class _Part:
         if self._verb != "restore":
             return []
         return [f"machine '{self._machine}' would go back to snapshot '{self._name}', losing what it is now"]
-
-    def _one(self, verb: str, cause: str, touches: str, after: tuple[str, ...], detail: str = "") -> Action:
-        return Action(action_id(self._machine, verb), self._machine, verb, self.provider, cause, touches, after, detail)

@@ -88,6 +88,17 @@ def image_in_words(image: Mapping[str, Any] | None) -> str:
     return "/".join([*options.values()][:2]) if options else str(image["source"])
 
 
+def shown(value: Any) -> str:
+    """A value of options as `kept` gives it, for a reader: without digests."""
+    if isinstance(value, str):
+        return "***" if _is_hidden(value) else value
+    if isinstance(value, list):
+        return ", ".join(map(shown, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={shown(item)}" for key, item in value.items())
+    return json.dumps(value)
+
+
 def _is_hidden(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(_HIDDEN)
 
@@ -104,8 +115,17 @@ def _size(key: str, value: Any) -> str:
 
 
 def definition(step: Step, salt: str) -> str:
-    """The digest of what a step says: kind, options, environment and user, but not its name nor the files it reads."""
+    """The digest of what a step says: kind, options, environment and user, but not its name nor the files it reads. Of
+    one with `sensitive: true` it is keyed."""
     environment = {
         name: hidden(value, salt) if name in step.secrets else value for name, value in step.environment.items()
     }
-    return digest([step.kind, kept(step.options, step.secret_options, salt), environment, step.user])
+    options = kept(step.options, step.secret_options, salt)
+    if is_sensitive(step):
+        options = hidden(digest(options), salt)
+    return digest([step.kind, options, environment, step.user])
+
+
+def is_sensitive(step: Step) -> bool:
+    """Whether nothing of what a step says may be told."""
+    return isinstance(step.options, Mapping) and bool(step.options.get("sensitive"))

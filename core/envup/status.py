@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from envup import changes, content
+from envup import changes, staleness
 from envup.errors import UsageError
 from envup.plan import action_id
 from envup.value import replace
@@ -37,7 +37,7 @@ def status(project: Project, machines: Sequence[str] = ()) -> dict[str, Any]:
             "directory": str(project.directory),
         },
         "machines": [
-            _machine(project, name, specs.get(name), observed, records)
+            _machine(project, environment, name, observed, records)
             | {"orphan": environment is not None and name not in specs}
             for name in names
             if not machines or name in machines
@@ -51,14 +51,16 @@ def status(project: Project, machines: Sequence[str] = ()) -> dict[str, Any]:
 
 def _declared(project: Project) -> tuple[Environment | None, str]:
     try:
-        return project.environment(), ""
+        environment = project.environment()
+        return project.as_locked(environment, tell=False), ""
     except UsageError as error:
         return None, error.brief
 
 
 def _machine(
-    project: Project, name: str, spec: MachineSpec | None, observed: Observed, records: Records
+    project: Project, environment: Environment | None, name: str, observed: Observed, records: Records
 ) -> dict[str, Any]:
+    spec = environment.machine(name) if environment else None
     seen, record = observed.machines.get(name), records.machines.get(name)
     if seen is None:
         known = record if record and (spec is None or record.provider in observed.silent) else spec
@@ -66,7 +68,7 @@ def _machine(
         error = observed.silent.get(known.provider)
         return _document(name, known.provider, "unknown" if error else "absent", error.brief if error else "")
     instance = seen.instance
-    drift, provisioned = _distance(project, spec, seen, records)
+    drift, provisioned = _distance(project, environment, spec, seen, records)
     return _document(name, seen.provider, instance.state) | {
         "reason": instance.reason,
         "instance": instance.id,
@@ -102,7 +104,7 @@ def _document(name: str, provider: str, state: str, reason: str = "") -> dict[st
 
 
 def _distance(
-    project: Project, spec: MachineSpec | None, seen: Seen, records: Records
+    project: Project, environment: Environment | None, spec: MachineSpec | None, seen: Seen, records: Records
 ) -> tuple[list[str], bool | None]:
     """(keys that differ from the declaration, whether every step has run; None where there is no declaration)."""
     if spec is None:
@@ -112,7 +114,7 @@ def _distance(
     change = changes.of_instance(declared, seen, record, lambda _provider, _key: "live", project.identity.salt)
     known = record is not None and record.instance == seen.instance.id
     steps = records.steps.get(spec.name, ()) if known else ()
-    stale = frozenset(step.position for step in steps if not content.unchanged(step.content, step.files))
+    stale = staleness.of_steps(steps, environment, spec.name, project.identity.salt)
     left = changes.of_steps(spec.steps, steps, stale, project.identity.salt, fresh=not known)
     pending = [step.name for step in changes.once(spec.steps) if step.index in left.indexes]
     drift = [*change.keys, *([f"provision: {left.rebuild}"] if left.rebuild else [])]

@@ -23,7 +23,7 @@ def start(
     lock: int,
     facts: Mapping[str, Any],
     spec: MachineSpec,
-    tree: Path,
+    trees: Sequence[Path],
     groups: Sequence[Path],
     *,
     hidden: Sequence[str],
@@ -43,7 +43,7 @@ def start(
     config = {
         "machine": str(directory),
         "maps": maps,
-        "lower": str(tree),
+        "lowers": [str(tree) for tree in trees],
         "hidden": list(hidden),
         "tmpfs": settings.tmpfs(spec) if facts["volatile"] else None,
         "disk": facts["disk"],

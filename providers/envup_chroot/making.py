@@ -24,10 +24,14 @@ def fill(directory: Path, tree: Path, spec: MachineSpec, image: Image) -> dict[s
     return {"architecture": image.architecture, "volatile": volatile, "disk": size is not None}
 
 
+def can_layer(data: Path) -> bool:
+    """Whether machines below `data` are layers above their images. Errors: `EnvupError`."""
+    return trial.can_layer(data, subids.maps() or ("", ""))
+
+
 def _make_root(directory: Path, image: Image, tree: Path) -> None:
     """Layers above the image, or where there are none a copy of it."""
-    maps = subids.maps()
-    if image.archive is None or trial.can_layer(directory.parents[1], maps or ("", "")):
+    if image.archive is None or can_layer(directory.parents[1]):
         disk.make_layers(str(directory), str(tree))
     else:
         (directory / "root").rmdir()

@@ -88,13 +88,13 @@ def _overlay(config: dict[str, Any]) -> None:
     layers = ""
     if config["tmpfs"] is not None:
         syscalls.mount("tmpfs", "disk", "tmpfs", MS_NODEV, config["tmpfs"])
-        disk.make_layers("disk", config["lower"])
+        disk.make_layers("disk", config["lowers"][0])
         layers = "disk/"
     elif config["disk"]:
         disk.mount_image("disk.img", "disk")
-        disk.make_layers("disk", config["lower"])
+        disk.make_layers("disk", config["lowers"][0])
         layers = "disk/"
-    lowers = [config["lower"]]
+    lowers = [*config["lowers"]]
     if config["hidden"]:
         syscalls.mount("tmpfs", "mask", "tmpfs", MS_NODEV, "mode=755")
         hostview.mask("mask", config["hidden"])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envup import namespaces
 from envup.image import Image
 from envup.namespaces import directories, records
 from envup.namespaces.provider import NamespaceProvider
-from envup.provider import Check, Instance, MachineSpec, Resize
+from envup.provider import Check, Dial, Instance, MachineSpec, Resize
 from envup_chroot import seeing
 
+if TYPE_CHECKING:
+    import socket
 
-class ChrootProvider(NamespaceProvider, Resize):
+
+class ChrootProvider(NamespaceProvider, Resize, Dial):
     """Machines as copy-on-write directory trees with processes, mounts and users of their own, on the host's
     network."""
 
@@ -46,7 +49,9 @@ class ChrootProvider(NamespaceProvider, Resize):
 
         return making.fill(directory, tree, spec, image)
 
-    def launch(self, directory: Path, lock: int, tree: Path, facts: Mapping[str, Any], spec: MachineSpec) -> None:
+    def launch(
+        self, directory: Path, lock: int, trees: Sequence[Path], facts: Mapping[str, Any], spec: MachineSpec
+    ) -> None:
         """See `NamespaceProvider`."""
         from envup.namespaces import cgroups, disk_images, listening
         from envup_chroot import holding
@@ -55,7 +60,7 @@ class ChrootProvider(NamespaceProvider, Resize):
         if facts["disk"] and spec.resources.disk is not None:
             disk_images.grow_image(directory / "disk.img", spec.resources.disk)
         groups = cgroups.make(self.group(directory), spec.resources, rootless=self.rootless)
-        holding.start(directory, lock, facts, spec, tree, groups, hidden=self._own(facts))
+        holding.start(directory, lock, facts, spec, trees, groups, hidden=self._own(facts))
 
     def end(self, directory: Path, run: Mapping[str, Any] | None, grace: float) -> None:
         """See `NamespaceProvider`."""
@@ -65,6 +70,13 @@ class ChrootProvider(NamespaceProvider, Resize):
             ending.end(run, grace)
         recorded = run["cgroups"] if run is not None else []
         cgroups.remove({*recorded, *cgroups.groups_of(self.group(directory), rootless=self.rootless)})
+
+    def keeps_layers(self, spec: MachineSpec) -> bool:
+        """See `Layers`."""
+        from envup_chroot import making, settings
+
+        kept = super().keeps_layers(spec) and settings.tmpfs(spec) is None
+        return kept and making.can_layer(self.context.data)
 
     def way(self, run: Mapping[str, Any]) -> namespaces.Way:
         """See `NamespaceProvider`."""
@@ -88,6 +100,10 @@ class ChrootProvider(NamespaceProvider, Resize):
         with directories.told("resize", directory), directories.held(directory):
             run, group = self.running(instance), self.group(directory)
             limits.resize(directory, run, group, spec.resources, rootless=self.rootless, spared={run["pid"]})
+
+    def dial(self, instance: Instance, port: int, *, timeout: float = 10.0) -> socket.socket:
+        """See `Dial`."""
+        return namespaces.dial(self.entrance(instance), port, machine=instance.machine, timeout=timeout)
 
     def _own(self, facts: Mapping[str, Any]) -> list[str]:
         """envup's own directories, which a machine made from the host's system must not see."""

@@ -56,11 +56,16 @@ def _excluded(context: Path) -> list[str]:
     return [".envup", *(line.strip() for line in lines if line.strip() and not line.startswith("#"))]
 
 
+def called(options: Mapping[str, Any]) -> str:
+    """The name of the image once it is built. Errors: `EnvupError` when the Dockerfile or its context is missing."""
+    return f"{images.BUILT}:{key(options)}"
+
+
 def build(engine: Engine, options: Mapping[str, Any], emit: Emit, *, refresh: bool) -> str:
     """The name of the built image; what was built before from the same is not built again, unless `refresh`. Errors:
     `EngineError`, `EnvupError`."""
     try:
-        name = f"{images.BUILT}:{key(options)}"
+        name = called(options)
         if not refresh and images.look(engine, name):
             return name
         with _alone(Path(options["dockerfile"])):

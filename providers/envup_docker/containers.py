@@ -17,11 +17,19 @@ from envup_docker.engine import Engine, EngineError
 
 NEXT = ".next"
 INSTANCE, CONFIG, BASE, VOLUMES = "envup.instance", "envup.config", "envup.base", "envup.volumes"
-COMMIT = "envup.commit"
+STARTED = "envup.started"
+SNAPSHOT = "envup.snapshot"
+LAYER, LAYER_PARENT, LAYER_NOTE, LAYER_SIZE = (f"envup.layer{part}" for part in ("", ".parent", ".note", ".size"))
 """Labels of this provider: the instance's id, what the container was made with; on one that was made again, the image
-that the machine began with and the nameless volumes that it took over; on an image, that it is a commit."""
+that the machine began with, the nameless volumes that it took over, and `1` where the one before had been started; on
+an image, which snapshot it is. On an image that is a layer, and what is made from it, its key, that of the layer
+below, its note, and the bytes below it."""
 
-_OWN = (INSTANCE, CONFIG, BASE, VOLUMES, COMMIT)
+OF_THE_IMAGE = {"Entrypoint": [], "Cmd": [], "User": "", "WorkingDir": "", "StopSignal": ""}
+"""What a container takes from its image where it is not told, and what that is where the image says nothing."""
+
+
+_OWN = (INSTANCE, CONFIG, BASE, VOLUMES, STARTED, SNAPSHOT, LAYER, LAYER_PARENT, LAYER_NOTE, LAYER_SIZE)
 _STATES = {"created": "created", "running": "running", "restarting": "running", "paused": "suspended"}
 _STATES |= {"exited": "stopped"}
 _EVERYWHERE = (None, "", "0.0.0.0", "::")
@@ -104,7 +112,7 @@ def _instance(one: Mapping[str, Any]) -> Instance:
     labels = {key: value for key, value in one["Labels"].items() if key.startswith("envup.") and key not in _OWN}
     state = _STATES.get(one["State"], "broken")
     reason = f"the engine says: {one['State']}" if state == "broken" else ""
-    if state == "created" and VOLUMES in one["Labels"]:
+    if state == "created" and one["Labels"].get(STARTED) == "1":
         state = "stopped"
     addresses = tuple(net["IPAddress"] for net in networks_of(one).values() if net.get("IPAddress"))
     ports = _ports(one.get("Ports") or ()) if state in ("running", "suspended") else ()
@@ -121,12 +129,23 @@ def _ports(found: Iterable[Mapping[str, Any]]) -> tuple[Port, ...]:
     return tuple(Port(*port) for port in sorted(ports, key=str))
 
 
-def create(engine: Engine, spec: MachineSpec, image: str, labels: Mapping[str, str]) -> Instance:
-    """Make the container of a machine. Errors: `EngineError`; `EnvupError` when the machine exists."""
+def create(
+    engine: Engine,
+    spec: MachineSpec,
+    image: str,
+    labels: Mapping[str, str],
+    base: Mapping[str, Any] | None = None,
+    unset: Iterable[str] = (),
+) -> Instance:
+    """Make the container of a machine. `base` is what the engine says of the image below, where `image` was committed
+    from a machine; `unset` are variables of `image` that this one has not. Errors: `EngineError`; `EnvupError` when the
+    machine exists."""
     body = settings.container(spec, labels["envup.environment"])
-    own = {INSTANCE: os.urandom(16).hex(), CONFIG: settings.digest(body)}
+    own = {INSTANCE: os.urandom(16).hex(), CONFIG: settings.digest(body), **({BASE: base["Id"]} if base else {})}
+    whole = {**defaults(base["Config"]), **body} if base else body
+    whole = {**whole, "Env": [*body["Env"], *unset]}
     try:
-        make(engine, name(labels), spec, image, body, {**labels, **own})
+        make(engine, name(labels), spec, image, whole, {**labels, **own})
     except EngineError as error:
         if "name" not in error.message or "already in use" not in error.message:
             raise
@@ -134,6 +153,11 @@ def create(engine: Engine, spec: MachineSpec, image: str, labels: Mapping[str, s
         brief = f"machine '{spec.name}' exists already" if whose else f"the name {name(labels)} is taken in the engine"
         raise EnvupError(brief, details=error.message, hint=f"docker rm {name(labels)}" * (not whose)) from error
     return Instance(own[INSTANCE], "created", labels)
+
+
+def defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a container takes from an image with that configuration, told in full."""
+    return {key: config.get(key) or nothing for key, nothing in OF_THE_IMAGE.items()}
 
 
 def make(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from envup_docker import containers, networks, remaking
+from envup_docker import containers, images, networks, remaking, snapshots
 from envup_docker.engine import Engine, EngineError
 
 _IS_GONE, _DOES_NOT_RUN = 404, 409
@@ -54,8 +54,11 @@ def ended(engine: Engine, container: str, seconds: float | None) -> bool:
 
 
 def destroy(engine: Engine, runtime: Path, labels: Mapping[str, str]) -> None:
-    """Remove all that was made for a machine. The network goes before the last container that refers to it, after it
-    where the engine wants it so; one that somebody put a container of their own in stays."""
+    """Remove all that was made for a machine, snapshots first, while it is there to be destroyed again. The network
+    goes before the last container that refers to it, after it where the engine wants it so; one that somebody put a
+    container of their own in stays."""
+    committed = images.of_environment(engine, labels["envup.environment"])
+    snapshots.delete_all(engine, committed, labels["envup.machine"])
     found = containers.of_machine(engine, labels)
     for one in found:
         if one["State"] in ("running", "restarting", "paused"):
@@ -69,7 +72,8 @@ def destroy(engine: Engine, runtime: Path, labels: Mapping[str, str]) -> None:
                 networks.remove(engine, environment)
     else:
         _remove(engine, found)
-    remaking.remove_commits(engine, labels)
+    if committed:
+        remaking.remove_commits(engine, labels)
 
 
 def _remove(engine: Engine, found: Sequence[Mapping[str, Any]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,8 @@ def forms(engine: Engine) -> Sequence[tuple[str, int]]:
     return sorted(found.items())
 
 
-def _is_ours(image: dict[str, object]) -> bool:
-    tags = image.get("RepoTags")
-    return isinstance(tags, list) and any(f"/{REPOSITORY}:" in f"/{tag}" for tag in tags)
+def _is_ours(image: Mapping[str, Any]) -> bool:
+    return bool(tags(image, REPOSITORY))
 
 
 def remove(engine: Engine, digest: str) -> None:
@@ -87,11 +86,25 @@ def _names(engine: Engine, digest: str) -> list[str]:
     return [*tags, f"{REPOSITORY}:{digest.rpartition(':')[2]}", *twice]
 
 
-def delete(engine: Engine, name: str) -> None:
+def of_environment(engine: Engine, environment: str) -> list[dict[str, Any]]:
+    """What was committed of an environment's machines and goes with them, as the engine lists it. Errors:
+    `EngineError`."""
+    found: list[dict[str, Any]] = engine.call(
+        "GET", "/images/json", query={"filters": {"label": [f"envup.environment={environment}"]}}
+    )
+    return found
+
+
+def tags(image: Mapping[str, Any], repository: str) -> list[str]:
+    """Names within a repository of ours that an image of a list has; Podman puts its own host before them."""
+    return [tag for tag in image["RepoTags"] or () if f"/{repository}:" in f"/{tag}"]
+
+
+def delete(engine: Engine, name: str, *, force: bool = False) -> None:
     """Remove a name, and the image with its last one; a missing one is no error, nor is one that another image or a
-    container is made from. Errors: `EngineError`."""
+    container is made from: it keeps its name, without which `force` leaves it. Errors: `EngineError`."""
     try:
-        engine.call("DELETE", f"/images/{name}")
+        engine.call("DELETE", f"/images/{name}", query={"force": force})
     except EngineError as error:
         if error.status not in (404, 409):
             raise

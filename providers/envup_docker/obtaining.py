@@ -13,7 +13,8 @@ from typing import Any
 from envup.errors import EnvupError
 from envup.events import Emit, Event
 from envup.image import Image
-from envup.model import ImageReference
+from envup.model import ImageReference, Pin
+from envup.value import replace
 from envup_docker import building, images, remedies
 from envup_docker.engine import Engine, EngineError
 from envup_docker.refusals import telling
@@ -25,20 +26,65 @@ _ARCHITECTURES |= {"ppc64le": "ppc64el", "s390x": "s390x"}
 
 def obtain(engine: Engine, data: Path | None, reference: ImageReference, emit: Emit, *, refresh: bool = False) -> Image:
     """The image that `reference` stands for, pulled or built where the engine lacks it or `refresh` asks for it anew.
-    In `data` it is remembered which content a name stood for, so that the same is pulled the next time. Errors:
-    `EnvupError`."""
+    In `data` it is remembered which content a name stood for, so that the same is pulled the next time. One that is
+    locked is known by the digest of its repository, or by its own where no registry has it. Errors: `EnvupError`."""
     options = reference.options
     name = str(options[reference.source])
     with telling(f"cannot get the image {name}"):
         if reference.source == "dockerfile":
             return describe(engine, building.build(engine, options, emit, refresh=refresh))
         platform = str(options.get("platform", ""))
+        if reference.pin:
+            return _locked(engine, name, reference.pin.digest, emit, platform)
         known = None if refresh else images.look(engine, name)
         if known is None or not _is_for(known, platform):
             _pull(engine, name, _Memory(data, name, refresh), emit, platform)
             if not _is_for(images.look(engine, name) or {}, platform):
                 raise EnvupError(f"there is no image {name} for {platform}", hint="change `platform`, or leave it out")
-        return describe(engine, name)
+        image = describe(engine, name)
+        return replace(image, pin=Pin(_digest(engine, name) or image.digest))
+
+
+def _locked(engine: Engine, name: str, digest: str, emit: Emit, platform: str) -> Image:
+    """The image of that digest, whatever the name stands for in the engine."""
+    if found := _find_locked(engine, name, digest, platform):
+        return found
+    repository, tag = parts(name)
+    exact = f"{repository}@{digest}"
+    _pull_as(engine, name, digest, emit, platform)
+    if not images.look(engine, name):
+        engine.call("POST", f"/images/{exact}/tag", query={"repo": repository, "tag": tag})
+    return replace(describe(engine, exact), pin=Pin(digest))
+
+
+def _find_locked(engine: Engine, name: str, digest: str, platform: str) -> Image | None:
+    """The same where the engine has it."""
+    for there in (f"{parts(name)[0]}@{digest}", digest):
+        found = images.look(engine, there)
+        if found and _is_for(found, platform):
+            return replace(describe(engine, there), pin=Pin(digest))
+    return None
+
+
+def _digest(engine: Engine, name: str) -> str:
+    """That of an image in its repository, empty where none of a registry is known."""
+    repository, _ = parts(name)
+    known = engine.call("GET", f"/images/{name}/json").get("RepoDigests") or ()
+    digests = [digest for owner, _, digest in (one.partition("@") for one in known) if _is_same(owner, repository)]
+    return str(digests[-1]) if digests else ""
+
+
+def find(engine: Engine, reference: ImageReference) -> Image | None:
+    """The image that `reference` stands for, or is locked at, where the engine has it. Errors: `EnvupError`."""
+    options = reference.options
+    name, platform = str(options[reference.source]), str(options.get("platform", ""))
+    with telling(f"cannot look for the image {name}"):
+        if reference.source == "dockerfile":
+            name = building.called(options)
+        elif reference.pin:
+            return _find_locked(engine, name, reference.pin.digest, platform)
+        known = images.look(engine, name)
+        return describe(engine, name) if known and _is_for(known, platform) else None
 
 
 def describe(engine: Engine, name: str) -> Image:
@@ -84,6 +130,15 @@ class _Memory:
 def _pull(engine: Engine, name: str, memory: _Memory, emit: Emit, platform: str) -> None:
     repository, tag = parts(name)
     known = "" if tag.startswith("sha256:") else memory.known()
+    _pull_as(engine, name, known, emit, platform)
+    if known:
+        engine.call("POST", f"/images/{repository}@{known}/tag", query={"repo": repository, "tag": tag})
+    memory.keep(_digest(engine, name))
+
+
+def _pull_as(engine: Engine, name: str, known: str, emit: Emit, platform: str) -> None:
+    """Pull what a name stands for, or the content of the digest `known`."""
+    repository, tag = parts(name)
     query = {"fromImage": repository, "tag": known or tag, "platform": platform or None}
     emit(Event("progress", text=f"pulling {name}{f', known as {known[:19]}' if known else ''}"))
     try:
@@ -92,11 +147,6 @@ def _pull(engine: Engine, name: str, memory: _Memory, emit: Emit, platform: str)
     except EngineError as error:
         hint = error.hint or remedies.of_registry(error.message) or f"see what `docker pull {name}` says"
         raise EnvupError(f"cannot pull the image {name}", details=error.message, hint=hint) from error
-    if known:
-        engine.call("POST", f"/images/{repository}@{known}/tag", query={"repo": repository, "tag": tag})
-    for digest in engine.call("GET", f"/images/{name}/json").get("RepoDigests") or ():
-        if _is_same(digest.partition("@")[0], repository):
-            memory.keep(digest.partition("@")[2])
 
 
 def parts(name: str) -> tuple[str, str]:

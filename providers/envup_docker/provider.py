@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
-from typing import Any, BinaryIO, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from envup.errors import EnvupError, TransportError
 from envup.events import Emit
@@ -15,24 +17,33 @@ from envup.provider import (
     Check,
     Command,
     Console,
+    Dial,
+    Export,
     HostCommand,
     ImageForms,
     Instance,
+    Layer,
+    Layers,
     MachineSpec,
     OwnImages,
     Provider,
     Resize,
+    Snapshot,
+    Snapshots,
     Suspend,
 )
 from envup_docker import commands, containers, endpoint, settings
 from envup_docker.engine import Engine, EngineError
 from envup_docker.refusals import telling, told
 
+if TYPE_CHECKING:
+    import socket
+
 _PATIENCE = 0.3
 """Seconds in which a program that is no init and cannot work tends to end."""
 
 
-class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
+class DockerProvider(Provider, Resize, Suspend, Snapshots, Export, Console, Dial, Layers, ImageForms, OwnImages):
     """Machines as containers of a Docker engine. Their labels are all that is recorded of them."""
 
     name: ClassVar[str] = "docker"
@@ -61,17 +72,25 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
 
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
         """See `Provider`."""
-        from envup_docker import images, networks
+        from envup_docker import images, layers
 
         with telling(f"cannot create machine '{spec.name}'"):
             known = images.ensure(self._engine, self.context.runtime, image)
-            try:
-                return containers.create(self._engine, spec, known, labels)
-            except EngineError as error:
-                if "network not found" not in error.message:
-                    raise
-                networks.make(self._engine, labels["envup.environment"])  # Podman wants it before.
-                return containers.create(self._engine, spec, known, labels)
+            base = layers.use(self._engine, self._used, image.layer) if image.layer else None
+            begun = layers.name(image.layer) if image.layer else known
+            return self._making(labels, lambda: containers.create(self._engine, spec, begun, labels, base))
+
+    def _making(self, labels: Mapping[str, str], create: Callable[[], Instance]) -> Instance:
+        """What `create` makes, with the network that Podman wants before."""
+        from envup_docker import networks
+
+        try:
+            return create()
+        except EngineError as error:
+            if "network not found" not in error.message:
+                raise
+            networks.make(self._engine, labels["envup.environment"])
+            return create()
 
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
         """See `Provider`."""
@@ -139,6 +158,113 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
         """See `Console`."""
         return commands.console(self._endpoint, self._names.of(instance.labels), follow=follow)
 
+    def snapshots(self, instance: Instance) -> Sequence[Snapshot]:
+        """See `Snapshots`."""
+        from envup_docker import snapshots
+
+        with telling(f"the engine does not list the snapshots of machine '{instance.machine}'"):
+            return snapshots.every(self._engine, instance)
+
+    def take_snapshot(self, instance: Instance, name: str) -> Snapshot:
+        """See `Snapshots`."""
+        from envup_docker import snapshots
+
+        with telling(f"cannot take a snapshot of machine '{instance.machine}'"):
+            return snapshots.take(self._engine, instance, name)
+
+    def restore_snapshot(self, instance: Instance, name: str) -> Instance:
+        """See `Snapshots`."""
+        from envup_docker import snapshots
+
+        with telling(f"cannot restore snapshot '{name}' of machine '{instance.machine}'"):
+            snapshots.restore(self._engine, instance, name)
+        return self._present(instance.labels)
+
+    def copy_snapshot(self, source: Instance, name: str, spec: MachineSpec, labels: Mapping[str, str]) -> Instance:
+        """See `Snapshots`."""
+        from envup_docker import snapshots
+
+        with telling(f"cannot create machine '{spec.name}'"):
+            return self._making(labels, lambda: snapshots.copy(self._engine, spec, source, name, labels))
+
+    def delete_snapshot(self, instance: Instance, name: str) -> None:
+        """See `Snapshots`."""
+        from envup_docker import snapshots
+
+        with telling(f"cannot delete snapshot '{name}' of machine '{instance.machine}'"):
+            snapshots.delete(self._engine, instance, name)
+
+    def export(self, instance: Instance, file: BinaryIO) -> None:
+        """See `Export`."""
+        from envup_docker import transfer
+
+        with telling(f"cannot pack the files of machine '{instance.machine}'"):
+            state = self._inspected(instance)["State"]
+            with self._paused(instance) if state["Running"] and not state["Paused"] else nullcontext():
+                transfer.export(self._engine, self._names.of(instance.labels), file)
+
+    @contextmanager
+    def _paused(self, instance: Instance) -> Iterator[None]:
+        self.suspend(instance)
+        try:
+            yield
+        finally:
+            self.resume(instance)
+
+    def layers(self) -> Sequence[Layer]:
+        """See `Layers`."""
+        from envup_docker import layers
+
+        with telling("the engine does not list its images"):
+            return layers.all_of(self._engine, self._used)
+
+    def keeps_layers(self, spec: MachineSpec) -> bool:
+        """See `Layers`. Not what is written to volumes, nor where secrets would stay with a layer."""
+        from envup_docker import committing
+
+        if settings.options(spec).get("volumes"):
+            return False
+        return not (spec.secrets or spec.secret_options) or not committing.leaves_secrets(self.info)
+
+    def keep_layer(self, instance: Instance, key: str, note: Mapping[str, Any]) -> None:
+        """See `Layers`."""
+        from envup_docker import layers
+
+        found = self._inspected(instance)
+        if any(mount["Type"] == "volume" for mount in found["Mounts"]):
+            raise EnvupError(f"machine '{instance.machine}' has volumes, and what is in them is in no layer")
+        with telling(f"cannot keep the layer {key}"):
+            layers.keep(self._engine, self.context.runtime, found, key, note)
+
+    def remove_layer(self, key: str) -> None:
+        """See `Layers`."""
+        from envup_docker import layers
+
+        with telling(f"cannot remove the layer {key}"):
+            layers.remove(self._engine, self._used, key)
+
+    @property
+    def _used(self) -> Path:
+        """Where the times of use of layers are."""
+        return self.context.data / "layers"
+
+    def can_dial(self, instance: Instance) -> bool:
+        """See `Dial`. Not on another host, nor without the right to enter the container's network, which is root's or
+        that of who runs the engine."""
+        from envup_docker import dialling
+
+        return self.is_local and dialling.way(self._inspected(instance)) is not None
+
+    def dial(self, instance: Instance, port: int, *, timeout: float = 10.0) -> socket.socket:
+        """See `Dial`. A service may listen on the machine's address alone."""
+        from envup_docker import dialling
+
+        return dialling.dial(self._inspected(instance), instance, port, timeout)
+
+    def _inspected(self, instance: Instance) -> Mapping[str, Any]:
+        with telling(f"the engine does not describe machine '{instance.machine}'"):
+            return containers.look(self._engine, self._names.of(instance.labels))
+
     def forms(self) -> Sequence[tuple[str, int]]:
         """See `ImageForms`."""
         from envup_docker import images
@@ -158,6 +284,12 @@ class DockerProvider(Provider, Resize, Suspend, Console, ImageForms, OwnImages):
         from envup_docker import obtaining
 
         return obtaining.obtain(self._engine, self.context.data, reference, emit, refresh=refresh)
+
+    def find(self, reference: ImageReference) -> Image | None:
+        """See `OwnImages`."""
+        from envup_docker import obtaining
+
+        return obtaining.find(self._engine, reference)
 
     @cached_property
     def _endpoint(self) -> endpoint.Endpoint:

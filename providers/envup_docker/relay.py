@@ -102,7 +102,8 @@ class Relay:
                 if descriptor == self._exec.stream.fileno():
                     alive = self._exchange(event)
                 elif descriptor == 0:
-                    self._read_input()
+                    if alive:
+                        self._read_input()
                 else:
                     self._attend(descriptor)
         return not alive

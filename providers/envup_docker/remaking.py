@@ -11,17 +11,18 @@ image itself says, and that variables which are declared no more are unset.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envup.errors import EnvupError
 from envup.provider import MachineSpec
 from envup_docker import images, limits, settings
-from envup_docker.containers import BASE, COMMIT, CONFIG, NEXT, VOLUMES, make, name, update
+from envup_docker.committing import base_of
+from envup_docker.containers import BASE, CONFIG, NEXT, SNAPSHOT, STARTED, VOLUMES, defaults, make, name, update
 from envup_docker.engine import Engine, EngineError
 
-_OF_THE_IMAGE = {"Entrypoint": [], "Cmd": [], "User": "", "WorkingDir": "", "StopSignal": ""}
-"""What a container takes from its image where it is not told, and what that is where the image says nothing."""
+_NAMELESS = "<none>:<none>"
+"""How Docker lists an image that has lost its name."""
 
 
 def fit(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> None:
@@ -41,7 +42,7 @@ def fits(spec: MachineSpec, found: Mapping[str, Any]) -> bool:
 
 def _base(engine: Engine, found: Mapping[str, Any]) -> dict[str, Any]:
     """What the image says that the machine began with, and its `Id`."""
-    image = found["Config"]["Labels"].get(BASE, found["Image"])
+    image = base_of(found)
     config: dict[str, Any] = engine.call("GET", f"/images/{image}/json")["Config"]
     return {**config, "Id": image}
 
@@ -49,58 +50,64 @@ def _base(engine: Engine, found: Mapping[str, Any]) -> dict[str, Any]:
 def _remake(engine: Engine, spec: MachineSpec, found: Mapping[str, Any]) -> None:
     labels, base = found["Config"]["Labels"], _base(engine, found)
     body = settings.container(spec, labels["envup.environment"])
-    plain, following = name(labels), f"{name(labels)}{NEXT}"
-    volumes = _nameless(found)
-    own = {
-        CONFIG: settings.digest(body),
-        BASE: base["Id"],
-        VOLUMES: " ".join(sorted({*labels.get(VOLUMES, "").split(), *(mount["Source"] for mount in volumes)})),
-    }
+    volumes = nameless(found)
+    own = {CONFIG: settings.digest(body), BASE: base["Id"], VOLUMES: taken_over(found, volumes), STARTED: "1"}
     whole = {
-        **{key: base.get(key) or nothing for key, nothing in _OF_THE_IMAGE.items()},
+        **defaults(base),
         **body,
-        "Env": [*body["Env"], *sorted(_names(found["Config"]) - _names(base) - spec.environment.keys())],
+        "Env": [*body["Env"], *sorted(names(found["Config"]) - names(base) - spec.environment.keys())],
         "HostConfig": {**body["HostConfig"], "Mounts": [*body["HostConfig"]["Mounts"], *volumes]},
     }
     kept = {label: value for label, value in labels.items() if label.startswith("envup.")}
     image = _commit(engine, found)
     try:
-        make(engine, following, spec, image, whole, {**kept, **own})
+        make(engine, f"{name(labels)}{NEXT}", spec, image, whole, {**kept, **own})
     except EngineError:
         remove_commits(engine, labels, but=found["Image"])
         raise
-    engine.call("DELETE", f"/containers/{found['Id']}")
-    engine.call("POST", f"/containers/{following}/rename", query={"name": plain})
+    replace(engine, found["Id"], labels, image)
+
+
+def replace(engine: Engine, old: str, labels: Mapping[str, str], image: str = "") -> None:
+    """Put the next container of a machine in the place of the stopped one with the id `old`, and remove what was
+    committed for that one, but `image`. Errors: `EngineError`."""
+    engine.call("DELETE", f"/containers/{old}")
+    engine.call("POST", f"/containers/{name(labels)}{NEXT}/rename", query={"name": name(labels)})
     remove_commits(engine, labels, but=image)
 
 
-def _names(config: Mapping[str, Any]) -> set[str]:
+def names(config: Mapping[str, Any]) -> set[str]:
     """Those of an image's or a container's variables. A name without a value unsets one."""
     return {line.partition("=")[0] for line in config.get("Env") or ()}
 
 
-def _nameless(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+def nameless(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The volumes that the engine made for the image's sake, and those that were taken over."""
     declared = {one["Target"] for one in found["HostConfig"].get("Mounts") or () if one["Type"] == "volume"}
-    taken_over = found["Config"]["Labels"].get(VOLUMES, "").split()
+    before = found["Config"]["Labels"].get(VOLUMES, "").split()
     return [
         {"Type": "volume", "Source": mount["Name"], "Target": mount["Destination"]}
         for mount in found["Mounts"]
-        if mount["Type"] == "volume" and (mount["Destination"] not in declared or mount["Name"] in taken_over)
+        if mount["Type"] == "volume" and (mount["Destination"] not in declared or mount["Name"] in before)
     ]
+
+
+def taken_over(found: Mapping[str, Any], volumes: Sequence[Mapping[str, Any]]) -> str:
+    """The label with the volumes that the container after `found` takes over."""
+    before = found["Config"]["Labels"].get(VOLUMES, "").split()
+    return " ".join(sorted({*before, *(mount["Source"] for mount in volumes)}))
 
 
 def _commit(engine: Engine, found: Mapping[str, Any]) -> str:
     """The image to make it from: that of the container, or where it has run, what it wrote as one."""
     labels = found["Config"]["Labels"]
-    if found["State"]["Status"] == "created" and BASE not in labels:
+    if found["State"]["Status"] == "created":
         image: str = found["Image"]
         return image
-    repository = f"envup/{labels['envup.environment'].lower()}"
     tag = f"{labels['envup.machine'].lower()}-{os.urandom(4).hex()}"
-    query = {"container": found["Id"], "repo": repository, "tag": tag, "pause": False}
+    query = {"container": found["Id"], "repo": _repository(labels), "tag": tag, "pause": False}
     try:
-        made: str = engine.call("POST", "/commit", query=query, body={"Labels": {**_of(labels), COMMIT: "1"}})["Id"]
+        made: str = engine.call("POST", "/commit", query=query, body={"Labels": _of(labels)})["Id"]
     except EngineError as error:
         if "max depth" not in error.message:
             raise
@@ -114,8 +121,16 @@ def _of(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def remove_commits(engine: Engine, labels: Mapping[str, str], *, but: str = "") -> None:
-    """Remove what was committed of a machine, the image `but` apart. Errors: `EngineError`."""
-    wanted = [COMMIT, *(f"{key}={value}" for key, value in _of(labels).items())]
-    for image in engine.call("GET", "/images/json", query={"filters": {"label": wanted}}):
-        for called in (image["RepoTags"] or [image["Id"]]) if image["Id"] != but else ():
+    """Remove what was committed of a machine and is no snapshot, the image `but` apart, and snapshots that machines of
+    its environment stood on after they were deleted. Errors: `EngineError`."""
+    for one in images.of_environment(engine, labels["envup.environment"]):
+        of = one["Labels"]
+        names = images.tags(one, _repository(labels)) if of.get("envup.machine") == labels["envup.machine"] else []
+        if SNAPSHOT in of and set(one["RepoTags"] or ()) <= {_NAMELESS}:
+            names = [one["Id"]]
+        for called in names if one["Id"] != but else ():
             images.delete(engine, called)
+
+
+def _repository(labels: Mapping[str, str]) -> str:
+    return f"envup/{labels['envup.environment'].lower()}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from envup.image import FetchContext, Fetched, ImageSource
-from envup.model import ImageReference
+from envup.model import HostCode, ImageReference
 from envup.namespaces import records
 from envup_docker import building, containers, endpoint, obtaining
 from envup_docker.engine import Answer, Engine
@@ -28,13 +28,22 @@ class DockerSource(ImageSource):
 
     def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
         """See `ImageSource`."""
-        return _fetch(ImageReference(self.name, options), archive, context)
+        return _fetch(ImageReference(self.name, options, pin=context.pin), archive, context)
 
 
 class DockerfileSource(ImageSource):
-    """An image that an engine builds."""
+    """An image that an engine builds. It is another at each build."""
 
     name = "dockerfile"
+    lockable = False
+
+    def host_code(self, options: Mapping[str, Any]) -> HostCode:
+        """What the engine is told to do. The Dockerfile decides that, and .dockerignore what is handed over; what the
+        build copies does not leave its container, and may change."""
+        dockerfile, context = Path(options["dockerfile"]), Path(options["context"])
+        ignored = context / ".dockerignore"
+        reads = (dockerfile, ignored) if ignored.is_file() else (dockerfile,)
+        return HostCode(f"builds {dockerfile} in a Docker engine, which is given {context}", reads)
 
     def key(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """The Dockerfile and what it may copy."""
@@ -51,7 +60,7 @@ def _fetch(reference: ImageReference, archive: Path, context: FetchContext) -> F
         image = obtaining.obtain(engine, None, reference, context.emit)
         _remove_remains(engine)
         _export(engine, image.digest, archive)
-        return Fetched(image.architecture, image.environment)
+        return Fetched(image.architecture, image.environment, image.locked)
 
 
 def _export(engine: Engine, image: str, archive: Path) -> None:

@@ -62,6 +62,15 @@ def fetch(engine: Engine, container: str, path: str, archive: BinaryIO, *, machi
         _refuse(error, failure, path)
 
 
+def export(engine: Engine, container: str, archive: BinaryIO) -> None:
+    """Write all files of a container, whether it runs or not, without what is mounted. Errors: `EngineError`."""
+    archive.flush()
+    write = tars.write_all(archive.fileno())
+    with engine.stream("GET", f"/containers/{container}/export") as answer:
+        while data := answer.read(_CHUNK):
+            write(memoryview(data))
+
+
 def _judge(tar: tars.Tar, failure: str, machine: str, emit: Emit, *, fine: tuple[int, ...]) -> None:
     """A file that grows while it is read is fetched as it was; one that shrinks has no end to fetch."""
     code = tar.exit_code()

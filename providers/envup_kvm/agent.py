@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import select
 import socket
+import tarfile
 
 from envup.namespaces.signals import signal
-from envup_kvm import server, session
+from envup_kvm import identity, server, session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class _Agent:
         self._listener = socket.socket(fileno=way_in.listener)
         self._way, self._server = way_in.way, way_in.server
         self._facts, self._ready = facts, ready
+        self._told = identity.Told()
         self._epoll = select.epoll()
         self._epoll.register(self._listener if ready is None else ready, select.EPOLLIN)
         if self._server is None:
@@ -61,11 +63,24 @@ class _Agent:
         self._epoll.register(self._way, select.EPOLLIN | select.EPOLLHUP | select.EPOLLET)
 
     def _serve_way(self) -> None:
-        """Start a server where the host speaks to one and none runs."""
+        """Start a server where the host speaks to one and none runs, with the keys of the machine that this is."""
+        if not self._is_who_is_meant():
+            return
         self._server = server.answer(self._way)
         if self._server is not None:
             self._epoll.unregister(self._way)
             self._epoll.register(self._server.end, select.EPOLLIN)
+
+    def _is_who_is_meant(self) -> bool:
+        """Where it cannot become that machine, nobody is let in, and the console says why."""
+        try:
+            facts = self._told.change()
+        except (OSError, tarfile.TarError, ValueError) as error:
+            os.write(2, f"envup: boot: fatal: the machine cannot become another: {error}\n".encode())
+            return False
+        if facts is not None:
+            self._facts = {**facts, "kind": self._facts["kind"]}
+        return True
 
     def _forget_server(self, ended: server.Server) -> None:
         self._epoll.unregister(ended.end)

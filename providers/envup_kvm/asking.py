@@ -11,6 +11,9 @@ from typing import Any
 from envup.errors import EnvupError
 from envup_kvm import link, wire
 
+_FLUSHED = 600.0
+"""Seconds in which a machine has written what its memory held."""
+
 
 def ask(place: Path, request: Callable[[], dict[str, Any]], failure: str, *, seconds: float) -> dict[str, Any]:
     """The answer to a request, see `upkeep.answer`, which is made when the way to the machine is open; in `seconds` at
@@ -33,6 +36,12 @@ def wake(place: Path, machine: str, *, seconds: float) -> str:
     """Set the clock of a machine that stood still; what it was told when it booted. Errors: `EnvupError`."""
     failure = f"the clock of machine '{machine}' cannot be set"
     return str(ask(place, lambda: {"verb": "wake", "time": time.time_ns()}, failure, seconds=seconds)["facts"])
+
+
+def flush(place: Path, machine: str) -> None:
+    """Have a machine write what its memory holds of files. Errors: `EnvupError`."""
+    failure = f"what machine '{machine}' wrote cannot be flushed to its disk"
+    ask(place, lambda: {"verb": "flush"}, failure, seconds=_FLUSHED)
 
 
 def _whole(answer: dict[str, Any], failure: str) -> dict[str, Any]:

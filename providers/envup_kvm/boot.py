@@ -13,9 +13,9 @@ import os
 import socket
 import sys
 
-from envup.namespaces import declared, guestfiles, syscalls
+from envup.namespaces import declared, syscalls
 from envup.namespaces.signals import signal
-from envup_kvm import agent, disk_names, masks, mounting, power, server, upkeep
+from envup_kvm import agent, disk_names, identity, masks, mounting, power, server, upkeep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,16 +56,14 @@ def _kind(wanted: str) -> str:
 
 
 def _prepare(facts: Mapping[str, Any], *, own_devices: bool) -> None:
-    syscalls.sethostname(facts["hostname"])
-    addresses = [(address, name) for address, name in facts["addresses"]]
-    guestfiles.write(facts["hostname"], addresses, facts["resolver"], first=facts["first"])
+    identity.take(facts, facts["resolver"])
     with open("/proc/sys/kernel/modprobe", "w", encoding="ascii") as file:
         file.write(f"{server.KIT}/modprobe")
     _show_modules()
     if own_devices:
         _make_devices()
     _fill_disk()
-    _run(facts["network"])
+    identity.join_network(facts)
     try:
         mounting.attach(facts["mounts"])
     except (declared.MountError, OSError) as error:
@@ -102,13 +100,6 @@ def _make_devices() -> None:
         if not os.path.lexists(f"/dev/{name}"):
             os.symlink(f"/proc/self/{target}", f"/dev/{name}")
     disk_names.make()
-
-
-def _run(script: str) -> None:
-    """Lines for BusyBox, which say on the console what fails."""
-    line = (f"{server.KIT}/busybox", "sh", "-c", script)
-    process = os.posix_spawn(line[0], line, {"PATH": "/nothing"})
-    os.waitpid(process, 0)
 
 
 def _listener() -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
@@ -36,7 +37,7 @@ def describe(parts: Parts) -> xml.Element:
 def _add_disks(devices: xml.Element, parts: Parts) -> None:
     """A machine finds its disks by their serial numbers; firmware boots from the first."""
     root = _disk(devices, "vda", parts.root, "qcow2", "envup-root")
-    _lay_over(root, parts.base, parts.base_format)
+    _lay_over(root, [*((layer, "qcow2") for layer in parts.layers), (parts.base, parts.base_format)])
     _disk(devices, "vdb", parts.kit.disk, "raw", "envup-kit", read_only=True)
     _disk(devices, "vdc", parts.facts, "raw", "envup-facts", read_only=True)
     letters = iter("defghijklmnopqrstuvwxyz")
@@ -63,9 +64,11 @@ def _disk(
     return disk
 
 
-def _lay_over(disk: xml.Element, base: Path, kind: str) -> None:
+def _lay_over(disk: xml.Element, files: Sequence[tuple[Path, str]]) -> None:
     """What is below it is everybody's to read, and nobody's to own."""
-    below = add(disk, "backingStore", type="file")
-    add(below, "format", type=kind)
-    add(add(below, "source", file=str(base)), "seclabel", model="dac", relabel="no")
+    below = disk
+    for file, kind in files:
+        below = add(below, "backingStore", type="file")
+        add(below, "format", type=kind)
+        add(add(below, "source", file=str(file)), "seclabel", model="dac", relabel="no")
     add(below, "backingStore")

@@ -10,8 +10,7 @@ import json
 import os
 import socket
 
-from envup.namespaces import guestfiles, syscalls
-from envup_kvm import agent, mounting, server
+from envup_kvm import agent, identity, mounting, server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,10 +39,7 @@ def main(_arguments: list[str]) -> int:
 
 def _prepare(facts: Mapping[str, Any]) -> None:
     """The network is cloud-init's, and a resolv.conf that is a link has somebody who writes it."""
-    syscalls.sethostname(facts["hostname"])
-    addresses = [(address, name) for address, name in facts["addresses"]]
-    resolver = None if os.path.islink(_RESOLVER) else facts["resolver"]
-    guestfiles.write(facts["hostname"], addresses, resolver, first=facts["first"])
+    identity.take(facts, None if os.path.islink(_RESOLVER) else facts["resolver"])
     mounting.attach(facts["mounts"])
 
 

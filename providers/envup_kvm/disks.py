@@ -34,8 +34,9 @@ class Disks:
         return disk_images.find(self.directory, name) or self.directory / f"{name}.ext4"
 
     @contextlib.contextmanager
-    def use(self, image: Image, progress: Callable[[str], None]) -> Iterator[Path]:
-        """The disk of an image, made first where it is missing. It stays while the context lasts. Errors:
+    def use(self, image: Image, progress: Callable[[str], None], require_unused: Callable[[], None]) -> Iterator[Path]:
+        """The disk of an image, made first where it is missing; `require_unused` refuses that where something lies over
+        the one that is gone, as no two have their blocks at the same places. It stays while the context lasts. Errors:
         `EnvupError`."""
         path = self.path(image.digest)
         with self._lock(fcntl.LOCK_SH):
@@ -44,15 +45,14 @@ class Disks:
                 return
         with self._lock(fcntl.LOCK_EX):
             if not path.exists():
+                require_unused()
                 progress(f"turns image {image.digest[:19]} into a disk")
                 self._make(image, path)
             yield path
 
     def admit(self, owner: tuple[int, int]) -> None:
         """Let QEMU's account (uid, gid) reach the images, and nobody else but this one. Errors: `OSError`."""
-        if self.directory.stat().st_gid != owner[1] and os.geteuid() == 0:
-            os.chown(self.directory, -1, owner[1])
-        self.directory.chmod(0o710)
+        admit(self.directory, owner)
 
     def _make(self, image: Image, path: Path) -> None:
         if image.archive is None:
@@ -93,9 +93,16 @@ class Disks:
             yield
 
 
-def lay_over(base: Path, disk: Path, size: int) -> None:
-    """Make the disk of a machine, of `size` bytes. Errors: `EnvupError`."""
-    line = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", disk_images.kind(base), "-b", str(base), str(disk)]
+def admit(directory: Path, owner: tuple[int, int]) -> None:
+    """Let QEMU's account (uid, gid) reach what is in a directory, and nobody else but this one. Errors: `OSError`."""
+    if directory.stat().st_gid != owner[1] and os.geteuid() == 0:
+        os.chown(directory, -1, owner[1])
+    directory.chmod(0o710)
+
+
+def lay_over(base: Path, kind: str, disk: Path, size: int) -> None:
+    """Make the disk of a machine, of `size` bytes, over a file in the format `kind`. Errors: `EnvupError`."""
+    line = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", kind, "-b", str(base), str(disk)]
     programs.run([*line, str(size)], "cannot make the machine's disk")
     disk.chmod(0o600)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from envup.networks.addresses import Place
 from envup.provider import MachineSpec, options_of
 from envup_kvm import network, shares
+
+_RANDOM = 64
+"""Bytes for a machine that goes on from the memory of another: as many as its kernel's pool has, and more."""
 
 
 def of(spec: MachineSpec, place: Place, *, first: bool, boots_itself: bool) -> dict[str, Any]:
@@ -19,5 +23,6 @@ def of(spec: MachineSpec, place: Place, *, first: bool, boots_itself: bool) -> d
         "init": options_of(spec, "kvm").get("init", "auto"),
         "first": first,
         "boots_itself": boots_itself,
+        "random": os.urandom(_RANDOM).hex(),
         "mounts": [(mount.target, mount.read_only) for mount in shares.ordered(spec)],
     }

@@ -23,6 +23,7 @@ from envup.errors import EnvupError
 from envup.namespaces import programs
 from envup.value import Value
 from envup_kvm import initramfs, kit_tree, packages
+from envup_kvm.machines import MEMORY_NOTE
 
 _INSIDE = (
     "__init__",
@@ -34,6 +35,7 @@ _INSIDE = (
     "disk_boot",
     "disk_names",
     "first",
+    "identity",
     "link",
     "masks",
     "mounting",
@@ -79,9 +81,10 @@ def ensure(data: Path, progress: Callable[[str], None]) -> Kit:
 
 
 def _remove_others(data: Path, current: Path) -> None:
-    """Kits that nobody starts a machine with any more: one that runs has its files open. The memory of a snapshot needs
-    those that it names."""
-    noted = [path.read_text(encoding="utf-8") for path in (data / "machines").glob("*/snapshots/*.json")]
+    """Kits that nobody starts a machine with any more: one that runs has its files open. The memory of a snapshot or
+    of a layer needs those that it names."""
+    notes = [*(data / "machines").glob("*/snapshots/*.json"), *(data / "layers").glob(f"*/{MEMORY_NOTE}")]
+    noted = [path.read_text(encoding="utf-8") for path in notes]
     for kit in (data / "kits").iterdir():
         if kit.is_dir() and kit != current and not any(f"{kit}/" in text for text in noted):
             programs.remove(kit)

@@ -41,7 +41,10 @@ _BANNER = 30
 """Seconds in which a machine that has been up before says who it is; it may restart."""
 _BOOT = 60
 """The same of one that boots. The client then comes anew, whatever the machine made of it before."""
-_TRIES = 3
+_SILENCES = 3
+"""How often the client comes to a machine that has been up before and does not answer it."""
+_REFUSALS = 20
+"""How often it comes anew where the machine has it do so: once for each client from before that it has not seen go."""
 _LOGGED = 1 << 20
 """Bytes that the client may write to its log."""
 _TIMED_OUT = b"timed out during banner exchange"
@@ -141,9 +144,8 @@ def _start(place: str, seconds: float | None, watch: Watch | None) -> None:
         raise NoWay("boot", "the machine is not running")
     was_up = os.path.exists(f"{place}/{UP}")
     limit = None if seconds is None else time.monotonic() + seconds
-    tries = _TRIES
+    silences, refusals = _SILENCES, _REFUSALS
     while True:
-        tries -= 1
         patience = ("-o", f"ConnectTimeout={_BANNER if was_up else _BOOT}")
         code = _try(place, None if limit is None else max(0.0, limit - time.monotonic()), watch, patience)
         if code == 0:
@@ -151,8 +153,13 @@ def _start(place: str, seconds: float | None, watch: Watch | None) -> None:
             return
         with open(f"{place}/{LOG}", "rb") as file:
             said = file.read()
-        boots_on = not was_up and code is not None and _TIMED_OUT in said
-        if not (boots_on or (tries and (_REFUSED in said or (was_up and b"banner" in said)))):
+        if _REFUSED in said:
+            refusals -= 1
+        elif was_up and b"banner" in said:
+            silences -= 1
+        elif was_up or code is None or _TIMED_OUT not in said:
+            _complain(code, said)
+        if not (silences and refusals):
             _complain(code, said)
 
 

@@ -13,7 +13,10 @@ from envup.value import Value
 from envup_kvm import connection, domain_labels
 from envup_kvm.binding import libvirt
 
-DISK, CONSOLE, BOOTED = "disk.qcow2", "console.log", "booted"
+DISK, CONSOLE, BEGUN, BOOTED = "disk.qcow2", "console.log", "begun", "booted"
+"""Its own disk; what it says; there once something has run on the disk; there once it was up."""
+MEMORY_NOTE = "memory.json"
+"""What is noted of a memory beside a layer."""
 FACTS = "facts.tar"
 """What a machine is told, in its place until it is up."""
 _STATES = {

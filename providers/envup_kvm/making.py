@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from envup.errors import EnvupError
 from envup.image import Image
 from envup.provider import MachineSpec, options_of
-from envup_kvm import connection, disks, domains, places, starting
+from envup_kvm import connection, disk_images, disks, domains, places, starting
 from envup_kvm.kits import Kit
 from envup_kvm.machines import CONSOLE, DISK, Machine
 
@@ -28,13 +28,15 @@ def refuse_foreign(image: Image) -> None:
         )
 
 
-def fill(machine: Machine, spec: MachineSpec, image: Image, base: Path) -> dict[str, Any]:
+def fill(machine: Machine, spec: MachineSpec, image: Image, base: Path, layers: Sequence[Path]) -> dict[str, Any]:
     """Make disk, keys and an empty console log; the facts of the machine. The account that QEMU runs as reaches the
     disk by directories that it cannot list. Errors: `EnvupError`, `OSError`."""
     for directory in (machine.directory.parent, machine.directory):
         directory.chmod(0o711)
     (machine.directory / CONSOLE).touch(mode=0o600)
-    disks.lay_over(base, machine.directory / DISK, disks.wanted(base, spec.resources.disk))
+    size = disks.wanted(base, spec.resources.disk)
+    below, kind = (layers[0], "qcow2") if layers else (base, disk_images.kind(base))
+    disks.lay_over(below, kind, machine.directory / DISK, size)
     places.make_keys(machine.directory)
     pool = options_of(spec, "kvm").get("pool", "default")
     return {"labels": dict(machine.labels), "image": image.digest, "uri": connection.of(spec), "pool": pool}

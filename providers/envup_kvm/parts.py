@@ -12,8 +12,9 @@ from envup_kvm.kits import Kit
 
 
 class Parts(Value):
-    """`base` is what the machine's own disk `root` is laid over, in the format `base_format`. `seed` is there where
-    the base is a whole disk with a boot loader of its own, and then no kernel of the kit is booted. `disks` are pairs
+    """`base` is what the machine's own disk `root` is laid over, in the format `base_format`, with `layers` between
+    them, the uppermost first. `seed` is there where the base is a whole disk with a boot loader of its own, and then no
+    kernel of the kit is booted. `disks` are pairs
     of a name and a file. `shares` is the socket of what shares host paths with it, where it has mounts. `card` is its
     network card, where it has one: see `network.card`."""
 
@@ -30,6 +31,7 @@ class Parts(Value):
     port: Path | None
     options: Mapping[str, Any]
     base_format: str = "raw"
+    layers: tuple[Path, ...] = ()
     seed: Path | None = None
     disks: tuple[tuple[str, Path], ...] = ()
     shares: Path | None = None

@@ -21,6 +21,8 @@ from envup_kvm.machines import FACTS
 from envup_kvm.server import PORT
 
 KEY, HOST_KEY = "key", "host_key"
+_GRAIN = 1 << 16
+"""Bytes: what machines of one layer are told has one size, as a disk cannot change its own across their memory."""
 _SERVER = """\
 HostKey /facts/host_key
 AuthorizedKeysFile /facts/authorized_keys
@@ -117,7 +119,8 @@ def _packed(files: Mapping[str, str]) -> bytes:
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o600
             archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    return content + bytes(-len(content) % _GRAIN)
 
 
 def _write(path: Path, text: str) -> None:

@@ -18,11 +18,14 @@ from envup.provider import (
     Command,
     Console,
     Dial,
+    Export,
     Flush,
     HostCommand,
     ImageForms,
     Instance,
+    Layer,
     MachineSpec,
+    MemoryLayers,
     OwnImages,
     Provider,
     ProviderContext,
@@ -32,21 +35,20 @@ from envup.provider import (
     Suspend,
 )
 from envup_kvm import commands, connection, seeing
-from envup_kvm.machines import CONSOLE, Machine, trouble_of
+from envup_kvm.machines import CONSOLE, DISK, Machine, trouble_of
 
 if TYPE_CHECKING:
     import socket
 
+    from envup.namespaces.layers import LayerStore
     from envup_kvm.disks import Disks
     from envup_kvm.kits import Kit
 
 _PATIENCE = 60.0
 """Seconds in which a machine that goes on answers."""
-_FLUSHED = 600.0
-"""Seconds in which it has written what its memory held."""
 
 
-class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, ImageForms, OwnImages):
+class KvmProvider(Provider, Resize, Suspend, Snapshots, MemoryLayers, Flush, Console, Dial, ImageForms, OwnImages):
     """Virtual machines of libvirt's QEMU driver, on disks that are laid over images."""
 
     name: ClassVar[str] = "kvm"
@@ -77,14 +79,22 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, Im
 
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
         """See `Provider`."""
+        from envup.namespaces import layers
         from envup_kvm import making, owners
 
         making.refuse_foreign(image)
         machine = self._machine(labels)
         kit = self._kit(spec.name)
-        with self._disks().use(image, lambda text: self._tell(spec.name, text)) as base:
+        anew = partial(self._require_unused, image.digest, "is gone, and another one does not fit")
+        with (
+            self._disks().use(image, partial(self._tell, spec.name), anew) as base,
+            self._layer_store().using(image.layer) as keys,
+        ):
             self._disks().admit(owners.qemu(self._libvirtd(machine)))
-            directories.make(machine.directory, lambda: making.fill(machine, spec, image, base))
+            between = layers.stack(self.context.data, keys, DISK)
+            directories.make(
+                machine.directory, lambda: {**making.fill(machine, spec, image, base, between), "layers": keys}
+            )
             making.define(self._libvirtd(machine), machine, self._machines.facts(machine.directory), spec, kit)
         return self._present(labels)
 
@@ -199,13 +209,19 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, Im
 
         return [kept.snapshot for kept in snapshot_files.every(self._machine(instance.labels).directory)]
 
+    def require_snapshots(self, instance: Instance) -> None:
+        """See `Snapshots`."""
+        from envup_kvm import remote
+
+        remote.refuse(self._machine(instance.labels), "snapshots")
+
     def take_snapshot(self, instance: Instance, name: str) -> Snapshot:
         """See `Snapshots`."""
-        from envup_kvm import remote, snapshots
+        from envup_kvm import snapshots
 
+        self.require_snapshots(instance)
         machine = self._machine(instance.labels)
         with directories.held(machine.directory):
-            remote.refuse(machine, "snapshots")
             return snapshots.take(self._libvirtd(machine), machine, name)
 
     def restore_snapshot(self, instance: Instance, name: str) -> Instance:
@@ -217,6 +233,18 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, Im
             snapshots.restore(self._libvirtd(machine), machine, name)
         return self._present(instance.labels)
 
+    def copy_snapshot(self, source: Instance, name: str, spec: MachineSpec, labels: Mapping[str, str]) -> Instance:
+        """See `Snapshots`."""
+        from envup_kvm import copying, making
+
+        machine, origin = self._machine(labels), self._machine(source.labels)
+        kit = self._kit(spec.name)
+        with directories.held(origin.directory):
+            known = self._machines.facts(origin.directory)
+            copying.make(self._libvirtd(origin), origin, known, name, machine, spec)
+            making.define(self._libvirtd(machine), machine, self._machines.facts(machine.directory), spec, kit)
+        return self._present(labels)
+
     def delete_snapshot(self, instance: Instance, name: str) -> None:
         """See `Snapshots`."""
         from envup_kvm import snapshots
@@ -225,12 +253,49 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, Im
         with directories.held(machine.directory):
             snapshots.delete(self._libvirtd(machine), machine, name)
 
+    def layers(self) -> Sequence[Layer]:
+        """See `Layers`."""
+        return self._layer_store().all()
+
+    def keeps_layers(self, spec: MachineSpec) -> bool:
+        """See `Layers`."""
+        from envup_kvm import keeping
+
+        return keeping.can_be_kept(spec)
+
+    def keep_layer(self, instance: Instance, key: str, note: Mapping[str, Any]) -> None:
+        """See `Layers`."""
+        self._keep(instance, key, note, None)
+
+    def keep_layer_with_memory(self, instance: Instance, key: str, note: Mapping[str, Any]) -> None:
+        """See `MemoryLayers`."""
+        self._keep(instance, key, note, self.context.emit)
+
+    def _keep(self, instance: Instance, key: str, note: Mapping[str, Any], emit: Emit | None) -> None:
+        from envup_kvm import keeping
+
+        machine = self._machine(instance.labels)
+        with directories.told("keep", machine.directory), directories.held(machine.directory):
+            keeping.keep(self._libvirtd(machine), machine, self._layer_store(), key, note, emit)
+
+    def remove_layer(self, key: str) -> None:
+        """See `Layers`."""
+        self._layer_store().remove(key)
+
+    def mend_layers(self) -> None:
+        """See `Layers`."""
+        self._layer_store().mend()
+
+    def _layer_store(self) -> LayerStore:
+        from envup.namespaces.layers import LayerStore
+
+        return LayerStore(self.context, self._machines.standing, DISK)
+
     def flush(self, instance: Instance) -> None:
         """See `Flush`."""
         from envup_kvm import asking
 
-        failure = f"what machine '{instance.machine}' wrote cannot be flushed to its disk"
-        asking.ask(self._running(instance).place, lambda: {"verb": "flush"}, failure, seconds=_FLUSHED)
+        asking.flush(self._running(instance).place, instance.machine)
 
     def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
         """See `Console`."""
@@ -268,9 +333,16 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, Im
         from envup_kvm import remote
 
         with self._disks().removing(digest):
-            if user := self._machines.uses(digest):
-                raise EnvupError(f"the image {digest} is in use by {user}", hint="destroy that machine first")
+            self._require_unused(digest, "is in use by")
             remote.forget_image(self._connections, self.context.data, digest)
+
+    def _require_unused(self, digest: str, state: str) -> None:
+        """Of the disk of an image. Errors: `EnvupError`, of which `state` says what the disk is."""
+        if user := self._machines.uses(digest):
+            raise EnvupError(f"the disk of image {digest} {state} {user}", hint="destroy that machine first")
+        # after the machines, of which layers are kept
+        if key := next((layer.key for layer in self.layers() if layer.note.get("image") == digest), None):
+            raise EnvupError(f"the disk of image {digest} {state} the layer {key}", hint="run: env prune")
 
     @cached_property
     def _connections(self) -> connection.Connections:
@@ -327,3 +399,22 @@ class KvmProvider(Provider, Resize, Suspend, Snapshots, Flush, Console, Dial, Im
 
     def _tell(self, machine: str, text: str) -> None:
         self.context.emit(Event("progress", machine=machine, text=text))
+
+
+class ExportingKvmProvider(KvmProvider, Export):
+    """For root, who alone may mount disks."""
+
+    def exports(self, instance: Instance) -> str:
+        """See `Export`."""
+        from envup_kvm import disk_images
+
+        known = self._machines.facts(self._machine(instance.labels).directory)
+        return "qcow2" if disk_images.boots(self._disks().path(known["image"])) else "tar"
+
+    def export(self, instance: Instance, file: BinaryIO) -> None:
+        """See `Export`."""
+        from envup_kvm import exporting
+
+        machine, whole = self._machine(instance.labels), self.exports(instance) == "qcow2"
+        with directories.told("pack", machine.directory), directories.held(machine.directory):
+            exporting.export(self._libvirtd(machine), machine, file, self.context.emit, whole=whole)

@@ -28,12 +28,12 @@ from envup.provider import Instance, ProviderContext
 from envup.value import Value, replace
 from envup_kvm import connection, domain_labels, network, shares_life
 from envup_kvm.binding import libvirt
-from envup_kvm.machines import BOOTED, FACTS, Machine, state_of, trouble_of
+from envup_kvm.machines import BEGUN, FACTS, Machine, state_of, trouble_of
 
 
 def look(directory: str, facts: Mapping[str, Any], run: Mapping[str, Any] | None, _boot: str) -> Instance:
     """A machine as its directory alone tells, with ports and addresses as if it ran; see `directories.Look`."""
-    state = "stopped" if os.path.exists(f"{directory}/{BOOTED}") else "created"
+    state = "stopped" if os.path.exists(f"{directory}/{BEGUN}") else "created"
     ports, addresses = network.seen(run)
     return Instance(facts["id"], state, facts["labels"], ports=ports, addresses=addresses)
 

@@ -3,12 +3,14 @@ machine that has one."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
+from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree as xml
 
-from envup.errors import EnvupError
+from envup.errors import EnvupError, TransportError
 from envup.namespaces import programs
 from envup.provider import MachineSpec
 from envup_kvm import commands, connection, shares, shares_life
@@ -46,6 +48,38 @@ def put_in(libvirtd: Any, machine: Machine, spec: MachineSpec) -> None:
     with connection.telling(failure), shares.offered(libvirtd, machine.place, spec):
         domain.attachDeviceFlags(_device(machine), libvirt.VIR_DOMAIN_AFFECT_LIVE)
     _ask(machine, spec, "attach", failure)
+
+
+@contextlib.contextmanager
+def without_mounts(libvirtd: Any, machine: Machine, spec: MachineSpec, state: str) -> Iterator[None]:
+    """The machine without the device of its mounts, with which QEMU saves no memory. One that stands still has to run
+    for the moments in which its kernel lets the device go, and finds it again. Errors: `EnvupError`."""
+    domain = machine.domain(libvirtd)
+    if domain is None or not has_device(domain):
+        yield
+        return
+    with connection.telling(f"machine '{spec.name}' cannot be paused"):
+        if state == "suspended":
+            domain.resume()
+        try:
+            take_out(libvirtd, machine, spec)
+            try:
+                yield
+            finally:
+                with back_again(spec.name):
+                    put_in(libvirtd, machine, spec)
+        finally:
+            if state == "suspended":
+                domain.suspend()
+
+
+@contextlib.contextmanager
+def back_again(machine: str) -> Iterator[None]:
+    """Errors within as those of a machine that is not as it was before. Errors: `TransportError`."""
+    try:
+        yield
+    except EnvupError as error:
+        raise TransportError(error.brief, details=error.details, hint=f"`env restart {machine}`") from error
 
 
 def has_device(domain: Any) -> bool:

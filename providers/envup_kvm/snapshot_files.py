@@ -63,6 +63,13 @@ def find(directory: Path, name: str) -> Kept | None:
     return next((kept for kept in every(directory) if kept.name == name), None)
 
 
+def require(directory: Path, name: str, machine: str) -> Kept:
+    """`find` for one that must exist. Errors: `EnvupError`."""
+    if (kept := find(directory, name)) is None:
+        raise EnvupError(f"machine '{machine}' has no snapshot '{name}'", hint="`env snapshot list` tells them")
+    return kept
+
+
 def every(directory: Path) -> list[Kept]:
     """Those that are whole: on all of their disks, the oldest first. Errors: `EnvupError`."""
     kept = sorted(_noted(directory), key=lambda one: one.created)

@@ -6,19 +6,27 @@ loses none, see `snapshot_files`.
 
 from __future__ import annotations
 
-import contextlib
-import platform
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
 
 from envup.errors import EnvupError
-from envup.provider import MachineSpec, Snapshot
-from envup_kvm import asking, connection, link, loading, network, places, shares_moving, snapshot_files, started
+from envup.provider import Snapshot
+from envup_kvm import (
+    asking,
+    connection,
+    fitting,
+    link,
+    loading,
+    network,
+    places,
+    shares_moving,
+    snapshot_files,
+    started,
+)
 from envup_kvm.binding import libvirt
-from envup_kvm.machines import BOOTED, Machine
+from envup_kvm.machines import BEGUN, BOOTED, Machine
 from envup_kvm.parts import add
 from envup_kvm.snapshot_files import Kept
 
@@ -32,11 +40,13 @@ def take(libvirtd: Any, machine: Machine, name: str) -> Snapshot:
         raise EnvupError(f"machine '{_called(machine)}' has a snapshot '{name}' already")
     delete(libvirtd, machine, name)
     state = machine.state(libvirtd)
+    if state == "running":
+        asking.flush(machine.place, _called(machine))  # for those that begin with its files alone
     if state == "stopped":
         kept = _take_disks(machine, name)
     else:
         spec, facts = started.read(machine)
-        with _without_mounts(libvirtd, machine, spec, state):
+        with shares_moving.without_mounts(libvirtd, machine, spec, state):
             kept = _take_running(libvirtd, machine, name, facts)
             if state == "running":  # it stood still meanwhile
                 asking.wake(machine.place, spec.name, seconds=_PATIENCE)
@@ -46,11 +56,7 @@ def take(libvirtd: Any, machine: Machine, name: str) -> Snapshot:
 
 def restore(libvirtd: Any, machine: Machine, name: str) -> None:
     """See `Snapshots`; the machine is locked. Errors: `EnvupError`."""
-    kept = snapshot_files.find(machine.directory, name)
-    if kept is None:
-        raise EnvupError(
-            f"machine '{_called(machine)}' has no snapshot '{name}'", hint="`env snapshot list` tells them"
-        )
+    kept = snapshot_files.require(machine.directory, name, _called(machine))
     if kept.description:
         _require_fit(libvirtd, machine, kept)
         if loading.load(libvirtd, machine, kept) and _is_back(machine):
@@ -63,7 +69,8 @@ def restore(libvirtd: Any, machine: Machine, name: str) -> None:
         return
     snapshot_files.apply(machine.directory, "-a", name, kept.disks)
     if not kept.booted:
-        (machine.directory / BOOTED).unlink(missing_ok=True)
+        for mark in (BEGUN, BOOTED):
+            (machine.directory / mark).unlink(missing_ok=True)
 
 
 def delete(libvirtd: Any, machine: Machine, name: str) -> None:
@@ -92,7 +99,7 @@ def _called(machine: Machine) -> str:
 
 def _take_disks(machine: Machine, name: str) -> Kept:
     disks = snapshot_files.disks(machine.directory)
-    created, booted = time.time(), (machine.directory / BOOTED).exists()
+    created, booted = time.time(), (machine.directory / BEGUN).exists()
     try:
         snapshot_files.apply(machine.directory, "-c", name, disks)
     except EnvupError:
@@ -116,9 +123,8 @@ def _take_running(libvirtd: Any, machine: Machine, name: str, facts: tuple[int, 
         taken = domain.snapshotCreateXML(xml.tostring(description, encoding="unicode"))
         whole = taken.getXMLDesc(libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE)
         taken.delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
-        return Kept(
-            name, created, tuple(written), True, whole, facts, _hypervisor(libvirtd), _processor(whole)
-        )  # fmt: skip
+        processor = fitting.processor(xml.fromstring(whole).find("domain"))
+        return Kept(name, created, tuple(written), True, whole, facts, fitting.hypervisor(libvirtd), processor)
 
 
 def _describe(domain: Any, name: str, disks: list[str], directory: Path) -> xml.Element:
@@ -149,28 +155,14 @@ def _tell(domain: Any, description: str) -> Any:
     return domain.snapshotCreateXML(description, libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE)
 
 
-def _hypervisor(libvirtd: Any) -> str:
-    return f"{libvirtd.getType()} {libvirtd.getVersion()}"
-
-
-def _processor(description: str) -> str:
-    """The host's, where the machine's own is made like it."""
-    cpu = xml.fromstring(description).find("domain/cpu")
-    if cpu is None or cpu.get("mode") != "host-passthrough":
-        return ""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def _require_fit(libvirtd: Any, machine: Machine, kept: Kept) -> None:
     """Errors: `EnvupError` for a memory that nothing here can go on from."""
     brief = f"snapshot '{kept.name}' of machine '{_called(machine)}' cannot be restored"
-    now = _hypervisor(libvirtd)
+    now, domain = fitting.hypervisor(libvirtd), xml.fromstring(kept.description).find("domain")
     if kept.hypervisor != now:
         raise EnvupError(brief, details=f"its memory was kept by {kept.hypervisor}, and this host has {now}")
-    if kept.processor != _processor(kept.description):
+    if kept.processor != fitting.processor(domain):
         raise EnvupError(brief, details=f"its memory is that of another processor: {kept.processor}")
-    domain = xml.fromstring(kept.description).find("domain")
     sources = [] if domain is None else [source.get("file") for source in domain.iterfind("devices//source")]
     boots = [] if domain is None else [element.text for element in domain.iterfind("os/*") if element.text]
     outside = [Path(path) for path in (*sources, *boots) if path and path.startswith("/")]
@@ -218,25 +210,3 @@ def _revert(libvirtd: Any, kept: Kept) -> None:
     domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
     loading.require(domain, kept)
     domain.resume()
-
-
-@contextlib.contextmanager
-def _without_mounts(libvirtd: Any, machine: Machine, spec: MachineSpec, state: str) -> Iterator[None]:
-    """The machine without the device of its mounts, with which QEMU saves no memory. One that stands still has to run
-    for the moments in which its kernel lets the device go, and finds it again. Errors: `EnvupError`."""
-    domain = machine.domain(libvirtd)
-    if domain is None or not shares_moving.has_device(domain):
-        yield
-        return
-    with connection.telling(f"machine '{spec.name}' cannot be paused"):
-        if state == "suspended":
-            domain.resume()
-        try:
-            shares_moving.take_out(libvirtd, machine, spec)
-            try:
-                yield
-            finally:
-                shares_moving.put_in(libvirtd, machine, spec)
-        finally:
-            if state == "suspended":
-                domain.suspend()

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from envup.errors import EnvupError
+from envup.errors import EnvupError, InterruptedByUser
 from envup.events import Emit, Event
+from envup.namespaces import layers
 from envup.provider import MachineSpec, options_of
 from envup.value import replace
 from envup_kvm import (
@@ -23,6 +24,7 @@ from envup_kvm import (
     extra_disks,
     facts,
     link,
+    memories,
     network,
     places,
     readiness,
@@ -37,11 +39,13 @@ from envup_kvm import (
 from envup_kvm.binding import libvirt
 from envup_kvm.disks import Disks
 from envup_kvm.kits import Kit
-from envup_kvm.machines import BOOTED, CONSOLE, DISK, FACTS, Machine
+from envup_kvm.machines import BEGUN, BOOTED, CONSOLE, DISK, FACTS, Machine
 from envup_kvm.parts import Parts
 
 _TIMEOUTS = {(True, False): 60, (False, False): 600, (True, True): 180, (False, True): 900}
 """Seconds for a boot, by whether it is accelerated and whether it is that of a disk image."""
+_PATIENCE = 60.0
+"""Seconds in which a machine that has gone on answers."""
 _LINES = 20
 """Lines of the console that an error shows."""
 _warned: dict[Path, str] = {}
@@ -51,6 +55,30 @@ _warned: dict[Path, str] = {}
 def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Kit, emit: Emit) -> None:
     """Start a machine that does not run, and return when a program can run in it. Errors: `EnvupError`; it does not run
     then."""
+    memory = memories.of(machine, known, spec)
+    if memory is not None:
+        try:
+            _start(libvirtd, machine, known, spec, kit, emit, memory)
+        except InterruptedByUser:
+            raise
+        except EnvupError as error:
+            text = f"it boots, as it cannot go on from the memory of its layer: {error.in_a_line()}"
+            emit(Event("progress", machine=spec.name, text=text))
+        else:
+            return
+    _start(libvirtd, machine, known, spec, kit, emit, None)
+
+
+def _start(
+    libvirtd: Any,
+    machine: Machine,
+    known: Mapping[str, Any],
+    spec: MachineSpec,
+    kit: Kit,
+    emit: Emit,
+    memory: Path | None,
+) -> None:
+    """By a boot, or from the `memory` beside a layer."""
     away = remote.Remote.of(libvirtd, machine)
     accelerated = _accelerated(machine, spec, kit, emit) if away is None else away.accelerated(spec)
     log = machine.directory / CONSOLE
@@ -71,12 +99,28 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
             card = network.card(spec, place, machine.place / network.SOCKET)
             tpm.forget(libvirtd, machine, made)
             domain = libvirtd.defineXML(domains.describe(spec, replace(made, card=card)))
-            (machine.directory / BOOTED).touch()
+            (machine.directory / BEGUN).touch()
             joining.offer(libvirtd)
-            with shares.offered(libvirtd, machine.place, spec):
-                domain.createWithFlags(libvirt.VIR_DOMAIN_START_FORCE_BOOT)  # not from what somebody had libvirt save
+            if memory is None:
+                with shares.offered(libvirtd, machine.place, spec):
+                    domain.createWithFlags(libvirt.VIR_DOMAIN_START_FORCE_BOOT)  # not what somebody had libvirt save
+            else:
+                memories.resume(libvirtd, machine, domain, memory)
         with _told_from(away):
             _await_up(libvirtd, machine, spec, joining, console, made)
+        if memory is not None:
+            _go_on(libvirtd, machine, spec)
+    (machine.directory / BOOTED).touch()
+
+
+def _go_on(libvirtd: Any, machine: Machine, spec: MachineSpec) -> None:
+    """What a machine lacks that has only gone on: the time, and its mounts. Errors: `EnvupError`; it is ended."""
+    try:
+        asking.wake(machine.place, spec.name, seconds=_PATIENCE)
+        shares_moving.put_in(libvirtd, machine, spec)
+    except BaseException:
+        machine.end(libvirtd)
+        raise
 
 
 @contextlib.contextmanager
@@ -166,6 +210,7 @@ def is_up(libvirtd: Any, machine: Machine, spec: MachineSpec) -> bool:
         readiness.await_machine(machine.place, seconds, None)
     except link.NoWay:
         return False
+    (machine.directory / BOOTED).touch()
     asking.wake(machine.place, spec.name, seconds=seconds)
     shares_moving.put_in(libvirtd, machine, started.read(machine)[0])  # a snapshot that was cut short has them out
     return True
@@ -184,6 +229,7 @@ def parts(machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Ki
         root=machine.directory / DISK,
         base=base,
         base_format=disk_images.kind(base),
+        layers=tuple(layers.stack(machine.data, known.get("layers", ()), DISK)),
         seed=machine.directory / seed.FILE if disk_images.boots(base) else None,
         facts=machine.place / FACTS,
         console=machine.directory / CONSOLE,

@@ -10,7 +10,7 @@ import json
 import marshal
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,13 @@ _APPARMOR = "run: apt-get install apparmor; where profiles cannot be loaded, as 
 
 
 class Machine:
-    """A machine that is to be started; its directory is locked. `tree` is its image, `group` names its control
-    groups."""
+    """A machine that is to be started; its directory is locked. `trees` are its layers, the uppermost first, and its
+    image, `group` names its control groups."""
 
-    def __init__(self, directory: Path, facts: Mapping[str, Any], spec: MachineSpec, tree: Path, group: str) -> None:
-        self.directory, self.facts, self.spec, self.tree, self.group = directory, facts, spec, tree, group
+    def __init__(
+        self, directory: Path, facts: Mapping[str, Any], spec: MachineSpec, trees: Sequence[Path], group: str
+    ) -> None:
+        self.directory, self.facts, self.spec, self.trees, self.group = directory, facts, spec, trees, group
         self.environment: str = facts["labels"]["envup.environment"]
         self.rootless = os.geteuid() != 0
         self.failure = f"machine '{spec.name}' did not start"
@@ -156,7 +158,7 @@ def _told(machine: Machine, place: Place, shifted: tuple[str, str] | None) -> di
     hostname = spec.hostname or spec.name
     return {
         "machine": str(machine.directory),
-        "lower": str(machine.tree),
+        "lowers": [str(tree) for tree in machine.trees],
         "maps": shifted,
         "owner": [int(ids.split(":")[1]) for ids in shifted] if shifted else [0, 0],
         "disk": machine.facts["disk"],

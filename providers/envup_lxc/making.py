@@ -22,13 +22,17 @@ def fill(directory: Path, tree: Path, spec: MachineSpec, image: Image) -> dict[s
     return {"disk": size is not None}
 
 
+def can_layer(data: Path) -> bool:
+    """Whether machines below `data` are layers above their images. Errors: `EnvupError`."""
+    maps, nothing = subids.maps(), ("", "")
+    return trial.can_layer(data, maps or nothing, nothing if maps else subids.shifted())
+
+
 def _make_root(directory: Path, image: Image, tree: Path) -> None:
     """Layers above the image, or where there are none a copy of it, with the owners that the machine's users are on the
     host."""
-    maps, nothing = subids.maps(), ("", "")
-    shifted = nothing if maps else subids.shifted()
-    if image.archive is None or trial.can_layer(directory.parents[1], maps or nothing, shifted):
+    if image.archive is None or can_layer(directory.parents[1]):
         disk.make_layers(str(directory), str(tree))
     else:
-        owner = programs.as_owner() if maps else programs.as_root_of(*shifted)
+        owner = programs.as_owner() if subids.maps() else programs.as_root_of(*subids.shifted())
         unpack_image(image.archive, directory / "root", argv_prefix=owner)

@@ -53,14 +53,16 @@ class LxcProvider(NamespaceProvider, Resize, Console, Dial):
 
         return making.fill(directory, tree, spec, image)
 
-    def launch(self, directory: Path, _lock: int, tree: Path, facts: Mapping[str, Any], spec: MachineSpec) -> None:
+    def launch(
+        self, directory: Path, _lock: int, trees: Sequence[Path], facts: Mapping[str, Any], spec: MachineSpec
+    ) -> None:
         """See `NamespaceProvider`. The keeper ends what this process has not settled: no lock need be kept."""
         from envup.namespaces import disk_images
         from envup_lxc import launching
 
         if facts["disk"] and spec.resources.disk is not None:
             disk_images.grow_image(directory / "disk.img", spec.resources.disk)
-        launching.start(self.context, launching.Machine(directory, facts, spec, tree, self.group(directory)))
+        launching.start(self.context, launching.Machine(directory, facts, spec, trees, self.group(directory)))
 
     def end(self, directory: Path, run: Mapping[str, Any] | None, grace: float) -> None:
         """See `NamespaceProvider`."""
@@ -118,6 +120,20 @@ class LxcProvider(NamespaceProvider, Resize, Console, Dial):
 
         log = self.machines.directory(instance.labels) / config.CONSOLE
         return HostCommand(("tail", "-c", "+1", *(("-F",) if follow else ()), str(log)))
+
+    def owner(self, directory: Path) -> Sequence[str]:
+        """See `NamespaceProvider`. A copy of an image has the owners that the machine's users are on the host."""
+        from envup.namespaces import programs, subids
+
+        if subids.maps() or not (directory / "root").exists():
+            return super().owner(directory)
+        return programs.as_root_of(*subids.shifted())
+
+    def keeps_layers(self, spec: MachineSpec) -> bool:
+        """See `Layers`."""
+        from envup_lxc import making
+
+        return super().keeps_layers(spec) and making.can_layer(self.context.data)
 
     def dial(self, instance: Instance, port: int, *, timeout: float = 10.0) -> socket.socket:
         """See `Dial`. A service may listen on the machine's address alone."""

@@ -49,19 +49,21 @@ class Rootfs:
 
     def _make_layers(self, place: str) -> None:
         """Show the image and the machine's layers with its ids."""
-        lower = syscalls.clone_tree(self._config["lower"], recursive=False)
+        lowers = [syscalls.clone_tree(lower, recursive=False) for lower in self._config["lowers"]]
         if self._config["disk"]:
             os.mkdir(f"{place}/disk")
             disk.mount_image("disk.img", f"{place}/disk")
-            disk.make_layers(f"{place}/disk", self._config["lower"])
+            disk.make_layers(f"{place}/disk", self._config["lowers"][0])
         layers = syscalls.clone_tree(f"{place}/disk" if self._config["disk"] else ".", recursive=False)
-        for name, tree in (("lower", lower), ("layers", layers)):
+        numbered = ((f"lower{number}", lower) for number, lower in enumerate(lowers))
+        for name, tree in (*numbered, ("layers", layers)):
             os.mkdir(f"{place}/{name}", 0o700)
             declared.shift(tree, 0, self._users, "envup's data")
             syscalls.attach_tree(tree, f"{place}/{name}")
 
     def _mount_layers(self, place: str) -> None:
-        data = f"lowerdir={place}/lower,upperdir={place}/layers/upper,workdir={place}/layers/work"
+        lower = ":".join(f"{place}/lower{number}" for number in range(len(self._config["lowers"])))
+        data = f"lowerdir={lower},upperdir={place}/layers/upper,workdir={place}/layers/work"
         try:
             syscalls.mount("overlay", self._root, "overlay", 0, data + ("" if self._users else ",userxattr"))
         except OSError as error:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from envup.errors import EnvupError, InterruptedByUser, TransportError
-from envup.provisioner import Machine, Provisioner, Selection, Step, StepContext, StepFailed
-
-_LINE = 72
+from envup.provisioner import Machine, Provisioner, Selection, Step, StepContext, StepFailed, in_a_line
 
 
 class Copy(Provisioner):
@@ -21,14 +21,20 @@ class Copy(Provisioner):
     name = "copy"
 
     def reads(self, step: Step, context: StepContext) -> Sequence[Path | tuple[Path, Selection]]:
-        """The file or directory, or what is selected in it."""
+        """The file or directory, or what is selected in it; of a template also those that it names.
+
+        Errors: `UsageError` with file and line for a template that does not hold.
+        """
         source, selection = Path(_source(step, context)), _selection(step)
-        return (source if selection is None else (source, selection),)
+        if not step.options.get("template"):
+            return (source if selection is None else (source, selection),)
+        from envup_copy.template import named
+
+        return named(source) if source.is_file() else (source,)
 
     def describe(self, step: Step) -> str:
         """Both paths."""
-        line = f"copy {step.options['from']} to {step.options['to']}"
-        return line if len(line) <= _LINE else f"{line[: _LINE - 1]}…"
+        return in_a_line(f"copy {step.options['from']} to {step.options['to']}")
 
     def run(self, step: Step, machine: Machine, context: StepContext) -> None:
         """Copy; what has the same name in the machine is replaced. Errors: `StepFailed`, `TransportError`."""
@@ -71,14 +77,22 @@ def _to_send(step: Step, context: StepContext) -> Iterator[str]:
 
     if not (path := Path(source)).is_file():
         raise EnvupError(f"a template is a file, and {source} is none")
-    variables = {"environment": {**context.facts["machine"]["environment"], **step.environment}}
-    text = filled_in(path, {**context.facts, **variables})
+    text = filled_in(path, _names(step, context.facts))
     with tempfile.TemporaryDirectory(prefix="envup-template-") as directory:
         made = Path(directory) / path.name
         made.touch(mode=0o600)
         made.write_text(text, encoding="utf-8")
         made.chmod(path.stat().st_mode & 0o7777)
         yield str(made)
+
+
+def _names(step: Step, facts: Mapping[str, Any]) -> Mapping[str, Callable[[], Any]]:
+    """What a template may name. Looked up when it does, as a step runs again when facts change that it looked at."""
+
+    def environment() -> dict[str, str]:
+        return {**facts["machine"]["environment"], **step.environment}
+
+    return {"environment": environment, **{name: partial(facts.__getitem__, name) for name in facts}}
 
 
 def _selection(step: Step) -> Selection | None:

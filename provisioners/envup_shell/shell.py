@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from envup import children
-from envup.provisioner import Machine, Provisioner, Step, StepContext, StepFailed, duration
+from envup.provisioner import Machine, Provisioner, Step, StepContext, StepFailed, duration, in_a_line
 from envup_shell import guards, script
 
-_LINE = 72
 _NOT_RUN = {126: "it cannot be executed", 127: "a program that it needs was not found"}
 _TIMED_OUT = 124
 _BACKOFF, _LONGEST = "1s", 300.0
@@ -31,6 +30,10 @@ class Shell(Provisioner):
         path = _options(step).get("script")
         return (context.directory / path,) if path else ()
 
+    def programs(self, step: Step, context: StepContext) -> Sequence[Path]:
+        """See `Provisioner`."""
+        return self.reads(step, context)
+
     def describe(self, step: Step) -> str:
         """The first line that does something, or the script and its arguments."""
         options = _options(step)
@@ -40,8 +43,7 @@ class Shell(Provisioner):
         for name in step.secrets:
             if value := step.environment.get(name):
                 line = line.replace(value, "***")
-        line = " ".join(line.split())
-        return line if len(line) <= _LINE else f"{line[: _LINE - 1]}…"
+        return in_a_line(line)
 
     def run(self, step: Step, machine: Machine, context: StepContext) -> None:
         """Run the script to its end, where no guard says that nothing is to be done. Errors: `StepFailed` with the last

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,11 +16,23 @@ import pluggy
 
 from envup.errors import EnvupError
 from envup.image import Image
-from envup.provider import Check, Command, Console, HostCommand, Instance, MachineSpec, Provider, Suspend
+from envup.provider import (
+    Check,
+    Command,
+    Console,
+    HostCommand,
+    Instance,
+    MachineSpec,
+    Provider,
+    Snapshot,
+    Snapshots,
+    Suspend,
+)
 
 
-class Pretend(Provider, Suspend, Console):
-    """Keeps each machine's labels and state in a file of its data directory, its variables in another."""
+class Pretend(Provider, Suspend, Snapshots, Console):
+    """Keeps each machine's labels and state in a file of its data directory, its variables in another, and the names of
+    its snapshots in a directory."""
 
     name = "pretend"
     isolation = "container"
@@ -57,6 +72,7 @@ class Pretend(Provider, Suspend, Console):
     def destroy(self, instance: Instance) -> None:
         self._path(instance).unlink(missing_ok=True)
         self._variables(instance).unlink(missing_ok=True)
+        shutil.rmtree(self._kept(instance), ignore_errors=True)
 
     def command(self, instance: Instance, command: Command) -> HostCommand:
         if command.user == "nobody-there":
@@ -80,6 +96,35 @@ class Pretend(Provider, Suspend, Console):
     def console(self, instance: Instance, *, follow: bool = False) -> HostCommand:
         line = f"echo {instance.machine} booted" + "; exec sleep 1000" * follow
         return HostCommand(("sh", "-c", line))
+
+    def snapshots(self, instance: Instance) -> Sequence[Snapshot]:
+        return [Snapshot(path.name, path.stat().st_mtime) for path in sorted(self._kept(instance).glob("*"))]
+
+    def require_snapshots(self, instance: Instance) -> None:
+        if (self.context.data / f"fleeting-{instance.machine}").exists():
+            raise EnvupError(f"machine '{instance.machine}' keeps nothing", hint="give it a shelf")
+
+    def take_snapshot(self, instance: Instance, name: str) -> Snapshot:
+        if (self.context.data / f"full-{instance.machine}").exists():
+            raise EnvupError("the shelf is full")
+        self._kept(instance).mkdir(exist_ok=True)
+        (self._kept(instance) / name).touch()
+        return Snapshot(name, 0.0)
+
+    def restore_snapshot(self, instance: Instance, name: str) -> Instance:
+        stopped = self._write(Instance(instance.id, "stopped", instance.labels))
+        if (self.context.data / "deadly").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return stopped
+
+    def copy_snapshot(self, source: Instance, name: str, spec: MachineSpec, labels: Mapping[str, str]) -> Instance:
+        return self._write(Instance(secrets.token_hex(4), "created", dict(labels)))
+
+    def delete_snapshot(self, instance: Instance, name: str) -> None:
+        (self._kept(instance) / name).unlink(missing_ok=True)
+
+    def _kept(self, instance: Instance) -> Path:
+        return self._path(instance).with_suffix(".snapshots")
 
     def _path(self, instance: Instance) -> Path:
         return self.context.data / f"{instance.labels['envup.environment']}-{instance.machine}.json"

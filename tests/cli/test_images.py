@@ -137,6 +137,42 @@ def envup_provider():
 """
 
 
+FORMS = """\
+import pluggy
+from envup.errors import EnvupError
+from envup.provider import ImageForms, Instance
+from plugin_pretend import Pretend
+
+class Mould(Pretend, ImageForms):
+    name = "mould"
+
+    def forms(self):
+        return [("sha256:mine", 5), ("sha256:yours", 7)]
+
+    def remove_form(self, digest):
+        if digest == "sha256:yours":
+            if not (self.context.data / "stuck").exists():  # another command makes a machine of it just now
+                labels = {"envup.environment": "other", "envup.machine": "one", "envup.image": digest}
+                self._write(Instance("1", "running", labels))
+            raise EnvupError("it is in use")
+
+@pluggy.HookimplMarker("envup")
+def envup_provider():
+    return Mould
+"""
+
+
+def test_prune_leaves_an_image_that_a_machine_is_made_from_meanwhile(shop: Shop) -> None:
+    schema = manifest("provider", isolation="container")
+    install(Path(shop.environment["PYTHONPATH"]), "mould", code=FORMS, schema=schema)
+    assert [freed["digest"] for freed in shop.json("prune")["freed"]] == ["sha256:mine"]
+    data = Path(shop.environment["ENVUP_HOME"]) / "data/providers/mould"
+    next(data.glob("*.json")).unlink()
+    (data / "stuck").touch()
+    refused = shop.run("prune")
+    assert (refused.returncode, refused.stderr) == (1, "envup: it is in use\n")
+
+
 def test_build_gets_an_image_from_where_up_gets_it(shop: Shop) -> None:
     schema = manifest("provider", isolation="container")
     install(Path(shop.environment["PYTHONPATH"]), "shelf", code=OWN_IMAGES, schema=schema)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
-import termios
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_console import Console
 from cli_shop import ENVUP, Shop
 
 MISTAKES = [
@@ -25,6 +22,12 @@ MISTAKES = [
     (("up", "--wait", "soon"), "option '--wait': 'soon' must be a number of seconds"),
     (("up", "--wait=-1"), "must be a number of seconds"),
     (("up", "--wait=nan"), "must be a number of seconds"),
+    (
+        ("prune", "--unused-for", "1d"),
+        "option '--unused-for': '1d' is not a time with a unit, such as 500ms, 60s, 5m or 24h",
+    ),
+    (("prune", "--size", "5"), "option '--size': '5' is not a size with a unit"),
+    (("images", "remove", "0123"), "`env prune` frees layers"),
     (("up", "--yes=no"), "option '--yes' takes no value"),
     (("up", "nosuch"), "there is no machine 'nosuch'"),
     (("up", "--provider", "nosuch"), "nosuch"),
@@ -187,43 +190,6 @@ def test_closed_standard_streams_harm_nothing(shop: Shop, closed: str) -> None:
     )
     last = result.stdout.splitlines()[-1]
     assert [machine["state"] for machine in json.loads(last)["machines"]] == ["running", "running"]
-
-
-class Console:
-    """envup on a terminal of its own."""
-
-    def __init__(self, shop: Shop, *argv: str, environment: dict[str, str] | None = None) -> None:
-        self._parent, child = pty.openpty()
-        settings = shop.environment | {"TERM": "xterm"} | (environment or {})
-        self.text = ""
-        self._process = subprocess.Popen(
-            [ENVUP, *argv], cwd=shop.directory, env=settings, stdin=child, stdout=child, stderr=child,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), start_new_session=True,
-        )  # fmt: skip
-        os.close(child)
-
-    def until(self, wanted: str) -> None:
-        while wanted not in self.text:
-            assert self._read(), f"{wanted!r} did not come in {self.text!r}"
-
-    def type(self, text: str) -> None:
-        os.write(self._parent, text.encode())
-
-    def end(self) -> int:
-        while self._read():
-            pass
-        os.close(self._parent)
-        return self._process.wait(30)
-
-    def _read(self) -> bool:
-        ready, _, _ = select.select([self._parent], [], [], 30)
-        assert ready, f"nothing more came after {self.text!r}"
-        try:
-            data = os.read(self._parent, 65536)
-        except OSError:
-            return False
-        self.text += data.decode(errors="replace")
-        return bool(data)
 
 
 def test_on_a_terminal_destroy_asks_and_no_is_no(shop: Shop) -> None:

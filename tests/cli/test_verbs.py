@@ -40,6 +40,12 @@ def test_a_second_up_says_that_there_is_nothing_to_do(shop: Shop) -> None:
     assert shop.run("up").stdout == "shop: everything is as the Envfile says\n"
 
 
+def test_up_that_runs_no_steps_does_not_say_that_they_have_run(shop: Shop) -> None:
+    shop.run("up", "--no-provision")
+    for verb in ("up", "plan"):
+        assert shop.run(verb, "--no-provision").stdout == "shop: everything but for steps is as the Envfile says\n"
+
+
 def test_plan_prints_what_up_would_do_and_changes_nothing(shop: Shop) -> None:
     result = shop.run("plan")
     assert result.returncode == 0
@@ -76,6 +82,19 @@ def test_provision_runs_steps_again_and_one_alone(shop: Shop) -> None:
     assert "web| hello" in shop.run("provision").stdout
     assert "web| hello" in shop.run("provision", "web", "--only", "app").stdout
     assert shop.run("provision", "--only", "nosuch").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("machines", "step", "there"), [((), "ap", "there are app"), (("web",), "ap", "app"), (("db",), "app", "none")]
+)
+def test_a_step_to_refresh_that_there_is_not_is_told_before_anything_is_made(
+    machines: tuple[str, ...], step: str, there: str, shop: Shop
+) -> None:
+    for verb in ("plan", "up"):
+        refused = shop.run(verb, *machines, "--refresh", step)
+        assert refused.returncode == 2
+        assert f"there is no step '{step}'" in refused.stderr and there in refused.stderr
+    assert all(machine["state"] == "absent" for machine in shop.json("status")["machines"])
 
 
 STEPS = """\
@@ -307,7 +326,7 @@ def test_plugins_shows_a_broken_one_with_its_problem(shop: Shop) -> None:
     install(site, "sad", code="import no_such_sdk", schema=manifest("provider", isolation="machine"))
     found = {plugin["name"]: plugin for plugin in shop.json("plugins")["plugins"]}
     assert "no_such_sdk" in found["sad"]["problem"]
-    assert (found["pretend"]["problem"], found["pretend"]["abilities"]) == ("", ["console", "suspend"])
+    assert (found["pretend"]["problem"], found["pretend"]["abilities"]) == ("", ["console", "snapshots", "suspend"])
     assert "chroot" in found
     assert shop.run("status").returncode == 0
 

@@ -12,6 +12,7 @@ from leftovers import engine
 from real_machines import IS_ROOT, Project, make_small_archive, open_directory
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1] / "providers"))
 
 pytest.register_assert_rewrite("fault_help")
 

@@ -51,7 +51,7 @@ def wait_for(stream: IO[str], kind: str, **fields: str) -> None:
 
 def start_and_wait(project: Project) -> subprocess.Popen[str]:
     """`env up` that has come to the step that waits, as the leader of a process group."""
-    process = project.start("up", "--json", start_new_session=True)
+    process = project.start("up", "--trust", "--json", start_new_session=True)
     assert process.stdout
     wait_for(process.stdout, "output", text="waiting")
     return process

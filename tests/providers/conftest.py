@@ -9,6 +9,8 @@ import pytest
 
 from envup.testing.fixtures import check_no_leak, image, machine, subject, subjects
 
+pytest.register_assert_rewrite("random_layers")
+
 __all__ = ["check_no_leak", "image", "machine", "subject", "subjects"]
 
 

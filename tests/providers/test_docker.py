@@ -67,9 +67,7 @@ def left_overs(engine: Engine) -> dict[str, set[str]]:
         "networks": {one["Id"] for one in engine.call("GET", "/networks", query={"filters": {"label": [label]}})},
         "volumes": {one["Name"] for one in engine.call("GET", "/volumes")["Volumes"] or ()},
         "images": {
-            one["Id"]
-            for one in engine.call("GET", "/images/json", query={"all": True, "filters": {"label": ["envup.commit"]}})
-            if one["Labels"]["envup.environment"] == ENVIRONMENT
+            one["Id"] for one in engine.call("GET", "/images/json", query={"all": True, "filters": {"label": [label]}})
         },
     }
 

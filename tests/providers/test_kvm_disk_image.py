@@ -41,7 +41,7 @@ def room(subject: Subject, instance: Instance) -> int:
 
 
 @pytest.mark.timeout(900)
-def test_a_disk_image_boots_and_is_used_as_any_machine(subject: Subject) -> None:
+def test_a_disk_image_boots_and_is_used_as_any_machine(subject: Subject, tmp_path: Path) -> None:
     spec = declared(subject, cloud_disk.built(), "cloud", hostname="sky", environment={"WORD": "nowhere-written"})
     assert subject.provider.check(spec) == []
     image = obtained(subject, spec)
@@ -74,8 +74,24 @@ def test_a_disk_image_boots_and_is_used_as_any_machine(subject: Subject) -> None
         assert "Power down" in said
         instance = subject.provider.start(instance, larger)
         assert subject.shell(instance, "cat /srv/file; ls /var/lib/cloud/instances | wc -l") == "carried1"
+        assert subject.provider.exports(instance) == "qcow2"
+        with (tmp_path / "packaged.qcow2").open("wb") as file:
+            subject.provider.export(instance, file)
+        identity = subject.shell(instance, "cat /etc/machine-id")
+    require_another(subject, tmp_path / "packaged.qcow2", identity)
     subject.provider.remove_form(image.digest)
     assert image.digest not in dict(subject.provider.forms())
+
+
+def require_another(subject: Subject, disk: Path, identity: str) -> None:
+    """A machine from what the first was packaged as has its files, and is another one."""
+    spec = declared(subject, disk, "again", resources=Resources(disk=40 * GIB))
+    image = obtained(subject, spec)
+    with subject.running(spec, image=image) as instance:
+        assert subject.shell(instance, "cat /srv/file; ls /var/lib/cloud/instances | wc -l") == "carried2"
+        assert subject.shell(instance, "hostname") == "again"
+        assert subject.shell(instance, "cat /etc/machine-id") != identity
+    subject.provider.remove_form(image.digest)
 
 
 def pack(file: IO[bytes], content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 from real_machines import ENVUP, Project, make_small_archive, open_directory, remains
 
@@ -157,25 +159,25 @@ def running(project: Project, machine: str) -> bool:
     return "sleep 4242 " in done.stdout
 
 
-def test_ports_of_the_machine_are_forwarded_where_the_provider_reaches_them(project: Project) -> None:
-    serve = ("exec", "lxc", "--", "sh", "-c", "echo hello | nc -l -p 8095")
+def test_ports_of_the_machine_are_forwarded(project: Project, machine: str) -> None:
+    serve = ("exec", machine, "--", "sh", "-c", "echo hello | nc -l -p 8095")
     with project.start(*serve) as server:
         answer = b""
         limit = time.monotonic() + LIMIT
         while not answer and time.monotonic() < limit:
-            answer = ssh(project, "-W", "localhost:8095", "lxc").stdout
+            answer = ssh(project, "-W", "localhost:8095", machine).stdout
         server.wait(LIMIT)
     assert answer == b"hello\n"
-    assert b"administratively prohibited" in ssh(project, "-W", "example.org:80", "lxc").stderr
-    assert b"cannot reach ports" in ssh(project, "-W", "localhost:1", "docker").stderr
+    assert b"administratively prohibited" in ssh(project, "-W", "example.org:80", machine).stderr
+    assert b"Connection refused" in ssh(project, "-W", "localhost:1", machine).stderr
 
 
-def test_a_listening_client_forwards_many_connections(project: Project) -> None:
+def test_a_listening_client_forwards_many_connections(project: Project, machine: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    forward = line(project, "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:localhost:8096", "lxc")
+    forward = line(project, "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:localhost:8096", machine)
     command = "while :; do echo again | nc -l -p 8096; done"
-    with project.start("exec", "lxc", "--", "sh", "-c", command) as service, subprocess.Popen(forward) as client:
+    with project.start("exec", machine, "--", "sh", "-c", command) as service, subprocess.Popen(forward) as client:
         answers, limit = 0, time.monotonic() + LIMIT
         while answers < 3 and time.monotonic() < limit:
             try:
@@ -186,6 +188,17 @@ def test_a_listening_client_forwards_many_connections(project: Project) -> None:
         client.terminate()
         service.terminate()
     assert answers == 3
+
+
+def test_the_machine_is_that_of_the_configuration_wherever_the_client_starts(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "Envfile").write_text("image: host\n")
+    for module in ("asyncio", "asyncssh", "envup"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('a file of the current directory was imported')\n")
+    environment = {**os.environ, "ENVUP_FILE": str(tmp_path / "Envfile")}
+    done = subprocess.run(
+        line(project, "lxc", "hostname"), cwd=tmp_path, env=environment, capture_output=True, timeout=LIMIT, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"lxc\n"), done.stderr
 
 
 def test_a_key_that_is_not_the_environments_is_refused(project: Project, tmp_path: Path) -> None:
@@ -235,6 +248,77 @@ def test_files_are_copied_where_the_machine_has_no_file_server(project: Project,
     scp(project, "-p", f"{machine}:there", str(tmp_path / "back"))
     assert (tmp_path / "back").read_bytes() == data
     assert (tmp_path / "back").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_is_there_keeps_its_mode_and_a_new_one_gets_that_of_the_client(
+    project: Project, machine: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("new")
+    (tmp_path / "file").chmod(0o775)
+    ssh(project, machine, "umask 077; echo older and longer > /root/kept; rm -f /root/made")
+    for name in ("kept", "made"):
+        scp(project, str(tmp_path / "file"), f"{machine}:/root/{name}")
+    told = ssh(project, machine, "stat -c '%a %s' /root/kept /root/made").stdout.splitlines()
+    assert told == [b"600 3", b"755 3"]
+
+
+def test_a_file_that_is_not_written_in_one_go_comes_out_right(project: Project, machine: str) -> None:
+    asyncio.run(written_in_pieces(project, machine))
+    assert ssh(project, machine, "cat /root/pieces").stdout == b"first!"
+    assert ssh(project, machine, "cat /root/once").stdout == b"kept"
+    assert ssh(project, machine, "cat /root/anew").stdout == b"new content"
+    assert ssh(project, machine, "cat /root/more").stdout == b"newMORE"
+    assert ssh(project, machine, "cat /root/log").stdout == b"one\nmeanwhile\ntwo\n"
+    assert ssh(project, machine, "stat -c %a /root/made-now /root/made-so").stdout.split() == [b"755", b"700"]
+
+
+async def written_in_pieces(project: Project, machine: str) -> None:
+    """AsyncSSH's own client writes a file back and forth, and looks at it meanwhile."""
+    async with (
+        asyncssh.connect(machine, config=str(project.directory / "config")) as connection,
+        connection.start_sftp_client() as client,
+    ):
+        async with client.open("/root/pieces", "wb") as file:
+            await file.write(b"first-here-")
+            await file.write(b"second", 11)
+            await file.write(b"HERE", 6)
+            assert (await file.stat()).size == 17
+        async with client.open("/root/pieces", "r+b") as file:
+            assert await file.read() == b"first-HERE-second"
+            await file.truncate(5)
+            await file.write(b"!", 5)
+        await truncated_and_appended(project, machine, client)
+        async with client.open("/root/once", "xb") as file:
+            await file.write(b"kept")
+        with pytest.raises(asyncssh.SFTPError):
+            await client.open("/root/once", "xb")
+        with pytest.raises(asyncssh.SFTPNoSuchFile):
+            await client.open("/no/such/place", "wb")
+        with pytest.raises(asyncssh.SFTPError):
+            async with client.open("/dev/full", "wb") as file:
+                await file.write(b"x" * 100_000)
+
+
+async def truncated_and_appended(project: Project, machine: str, client: asyncssh.SFTPClient) -> None:
+    """As other clients than OpenSSH's do it."""
+    ssh(project, machine, "for name in anew more; do yes | head -c 300 > /root/$name; done; rm -rf /root/made-*")
+    async with client.open("/root/anew", "r+b") as file:
+        await file.truncate(0)
+        await file.write(b"new content", 0)
+    async with client.open("/root/more", "r+b") as file:
+        await file.write(b"new", 0)
+        await file.truncate(3)
+        assert (await file.stat()).size == 3
+        await file.write(b"MORE", 3)
+    async with client.open("/root/log", "wb") as file:
+        await file.write(b"one\n")
+    async with client.open("/root/log", "ab") as file:
+        ssh(project, machine, "echo meanwhile >> /root/log")
+        await file.write(b"two\n")
+    await client.mkdir("/root/made-now", asyncssh.SFTPAttrs(permissions=0o777))
+    await client.mkdir("/root/made-so", asyncssh.SFTPAttrs(permissions=0o700))
+    with pytest.raises(asyncssh.SFTPError):
+        await client.symlink("target", "/root/made-now")
 
 
 def test_a_tree_is_copied_and_listed(project: Project, machine: str, tmp_path: Path) -> None:

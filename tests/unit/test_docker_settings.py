@@ -145,7 +145,7 @@ def test_states_are_those_of_machines(engines: str, state: str) -> None:
 
 
 def test_of_two_containers_of_a_machine_the_plain_one_counts() -> None:
-    plain, following = one("envup-env-web", "exited"), one("envup-env-web.next", "created", **{"envup.volumes": ""})
+    plain, following = one("envup-env-web", "exited"), one("envup-env-web.next", "created", **{"envup.started": "1"})
     for order in ([plain, following], [following, plain]):
         assert [instance.state for instance in containers.seen(order)] == ["stopped"]
     assert [instance.state for instance in containers.seen([following])] == ["stopped"]

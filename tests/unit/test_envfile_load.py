@@ -9,6 +9,7 @@ import pytest
 from fake_plugins import install, install_provider, manifest
 
 from envup.envfile import load as loading
+from envup.envfile.cache import sweep
 from envup.errors import EnvfileError, UsageError
 from envup.home import Home
 from envup.model import Environment, ImageReference, MachineSpec, Mount, Port, Probe, Resources
@@ -310,6 +311,19 @@ def test_a_damaged_cache_is_ignored_and_written_again(project: Project, damage: 
     entry.write_text(good.replace("host", "hoax") if damage is None else damage)
     assert project.load("image: host\n") == first
     assert json.loads(entry.read_text().splitlines()[1]) == json.loads(good.splitlines()[1])
+
+
+def test_entries_of_envfiles_that_are_gone_can_be_removed(project: Project) -> None:
+    project.load("image: host\n")
+    cache = project.host.home.cache
+    (entry,) = cache.glob("envfile-*")
+    (cache / "envfile-0.json").write_text("{}")
+    (cache / ".envfile-0.json.half").touch()
+    sweep(cache)
+    assert [path for path in cache.iterdir() if "envfile" in path.name] == [entry]
+    (project.directory / "Envfile").unlink()
+    sweep(cache)
+    assert not entry.exists()
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(project: Project) -> None:

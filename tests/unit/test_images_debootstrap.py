@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from envup.errors import EnvupError
+from envup.envfile.load import load
+from envup.errors import EnvfileError, EnvupError
 from envup.events import Event, silent
-from envup.image import FetchContext
+from envup.home import Home
+from envup.image import FetchContext, Fetched
 from envup.images import aptsources, tools
 from envup.images import archive as archives
 from envup.images.sources import debootstrap
 from envup.images.sources.debootstrap import Debootstrap
+from envup.model import Pin
+from envup.plugins import Host
 
 DEB822 = """
 Types: deb deb-src
@@ -109,13 +113,23 @@ def fetch(tmp_path: Path, events: list[Event] | None = None, **options: object) 
     return Debootstrap().fetch({"suite": "bookworm", **options}, tmp_path / "out.tar", context).architecture
 
 
+SMALLEST = r"""
+for word; do case $word in /*.tar) archive=$word;; esac; done
+root=$TMPDIR/root; mkdir -p "$root/var/lib/dpkg" "$root/etc/apt"
+echo "deb http://mirror.test/debian bookworm main" > "$root/etc/apt/sources.list"
+printf 'Package: apt\nStatus: install ok installed\nVersion: 2.6.1\n\n' > "$root/var/lib/dpkg/status"
+printf 'Package: cron\nStatus: deinstall ok config-files\nVersion: 3.0\n' >> "$root/var/lib/dpkg/status"
+tar --create --file "$archive" --directory "$root" ."""
+"""Writes an archive as mmdebstrap does, as far as that is looked at."""
+
+
 def as_root(monkeypatch: pytest.MonkeyPatch, *, root: bool) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
 
 
 def test_mmdebstrap_gets_the_whole_recipe(fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     as_root(monkeypatch, root=True)
-    tool(fake, "mmdebstrap", 'printf "%s\\n" "$@"; echo "epoch $SOURCE_DATE_EPOCH"')
+    tool(fake, "mmdebstrap", f'printf "%s\\n" "$@"; echo "epoch $SOURCE_DATE_EPOCH"\n{SMALLEST}')
     tool(fake, "arch-test", "exit 0")
     events: list[Event] = []
     options = {"architecture": "i386", "components": ["main", "contrib"], "include": ["curl"], "variant": "apt"}
@@ -129,11 +143,141 @@ def test_mmdebstrap_gets_the_whole_recipe(fake: Path, tmp_path: Path, monkeypatc
         "--components=main,contrib",
         "--include=curl,ca-certificates",
         "--keyring=/k.gpg",
+        "--skip=cleanup/apt",
+        lines[8],
+        "--",
         "bookworm",
         str(tmp_path / "out.tar"),
         "https://mirror.test/x",
     ]
+    assert lines[8].startswith("--customize-hook=set -eu; ")
     assert int(lines[-1].split()[1]) % 86400 == 0
+
+
+FACTS = {"time": "2026-01-02T03:04:05Z", "package.apt": "2.6.1", "package.libstdc++6": "12.2.0-14+deb12u1"}
+DIGEST = f"sha256:{'a' * 64}"
+
+
+def said(fake: Path, tmp_path: Path, *, pin: Pin | None, **options: object) -> tuple[list[str], Fetched]:
+    """What mmdebstrap is called with: arguments, then variables."""
+    tool(fake, "mmdebstrap", f'printf "%s\\n" "$@"; env | grep -E "^(ENVUP|SOURCE|SECRET|http)"\n{SMALLEST}')
+    (tmp_path / "work").mkdir(exist_ok=True)
+    events: list[Event] = []
+    context = FetchContext(tmp_path / "work", events.append, pin)
+    fetched = Debootstrap().fetch({"suite": "bookworm", **options}, tmp_path / "out.tar", context)
+    return "".join(event.text for event in events if event.kind == "output").splitlines(), fetched
+
+
+def test_what_was_built_can_be_locked(fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    as_root(monkeypatch, root=True)
+    monkeypatch.setattr(time, "time", lambda: 86400 * 20000 + 5)
+    _, fetched = said(fake, tmp_path, pin=None)
+    mirror = {"mirror.1": "deb http://mirror.test/debian bookworm main"}
+    assert fetched.pin == Pin("", {"time": "2024-10-04T00:00:00Z", "package.apt": "2.6.1", **mirror})
+    _, fetched = said(fake, tmp_path, pin=None, mirror="http://mirror.test/debian")
+    assert not fetched.pin.facts.keys() & mirror.keys()
+
+
+def test_a_locked_image_is_built_of_its_versions_from_its_mirrors_at_its_time(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root(monkeypatch, root=True)
+    lines = {f"mirror.{number}": f"deb http://mirror.test/{number} bookworm main" for number in (1, 2, 10)}
+    heard, _ = said(fake, tmp_path, pin=Pin(DIGEST, FACTS | lines))
+    assert [line for line in heard if line.startswith("deb ")] == list(lines.values())
+    assert "--skip=cleanup/apt,update" in heard
+    assert "ENVUP_PACKAGES=apt=2.6.1 libstdc++6=12.2.0-14+deb12u1" in heard
+    assert "SOURCE_DATE_EPOCH=1767323045" in heard
+    (hook,) = (line for line in heard if line.startswith("--setup-hook="))
+    assert "Check-Valid-Until" in hook and "Pin-Priority: -1" in hook
+
+
+@pytest.mark.parametrize(
+    ("gone", "told"),
+    [(["apt=2.6.1"], "has apt 2.6.1"), (["apt=2.6.1", "less=5"], "has apt 2.6.1 and 1 more of the locked packages")],
+)
+def test_versions_that_the_mirror_no_longer_has_are_named(
+    gone: list[str], told: str, fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root(monkeypatch, root=True)
+    lines = "\n".join(f"echo 'envup: the mirror has no {one}'" for one in gone)
+    tool(fake, "mmdebstrap", f"{lines}\nexit 1")
+    context = FetchContext(tmp_path, silent, Pin(DIGEST, FACTS, "debian/bookworm@amd64#0123abcd"))
+    with pytest.raises(EnvupError) as caught:
+        Debootstrap().fetch({"suite": "bookworm"}, tmp_path / "out.tar", context)
+    assert caught.value.brief == f"the mirror of debian/bookworm no longer {told}"
+    assert "`env lock --update 'debian/bookworm@amd64#0123abcd'`" in caught.value.hint
+
+
+def test_a_build_sees_no_variables_of_the_caller_but_proxies(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root(monkeypatch, root=True)
+    monkeypatch.setenv("SECRET", "x")
+    monkeypatch.setenv("http_proxy", "http://proxy.test")
+    heard, _ = said(fake, tmp_path, pin=None)
+    assert "http_proxy=http://proxy.test" in heard and "SECRET=x" not in heard
+
+
+def test_a_snapshot_of_the_archive_gives_its_own_time_and_does_not_grow_too_old(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root(monkeypatch, root=True)
+    heard, fetched = said(fake, tmp_path, pin=None, mirror="http://snapshot.test/archive/debian/20250520T010203Z/")
+    assert fetched.pin.facts["time"] == "2025-05-20T01:02:03Z"
+    assert any(line.startswith("--setup-hook=") and "Check-Valid-Until" in line for line in heard)
+    with pytest.raises(EnvupError, match="no time that there is"):
+        said(fake, tmp_path, pin=None, mirror="http://snapshot.test/archive/debian/20251399T010203Z/")
+    heard, _ = said(fake, tmp_path, pin=None, mirror="http://mirror.test/debian")
+    assert not any("Check-Valid-Until" in line for line in heard)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"time": "2026-01-02T03:04:05Z"},
+        {"package.apt": "1"},
+        {"time": "yesterday", "package.apt": "1"},
+        FACTS | {"package.apt": "1 $(touch x)"},
+        FACTS | {"package.-o": "1"},
+        FACTS | {"mirror.1": "deb [trusted=yes] http://mirror.test/debian bookworm main"},
+        FACTS | {"mirror.1": "--setup-hook=touch x"},
+        FACTS | {"mirror.1": "deb http://mirror.test/debian bookworm main\ndeb [trusted=yes] http://x bookworm main"},
+    ],
+)
+def test_what_a_lock_file_has_is_checked_before_it_is_used(
+    facts: dict[str, str], fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root(monkeypatch, root=True)
+    with pytest.raises(EnvupError, match="the lock file has") as caught:
+        said(fake, tmp_path, pin=Pin(DIGEST, facts, "one"))
+    assert "`env lock --update one`" in caught.value.hint
+    assert not (tmp_path / "out.tar").exists()
+
+
+def test_a_locked_image_cannot_be_built_by_debootstrap(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_root(monkeypatch, root=True)
+    tool(fake, "debootstrap", "exit 0")
+    context = FetchContext(tmp_path, silent, Pin(DIGEST, FACTS))
+    with pytest.raises(EnvupError, match=r"needs the program mmdebstrap$"):
+        Debootstrap().fetch({"suite": "bookworm"}, tmp_path / "out.tar", context)
+
+
+@pytest.mark.parametrize("mirror", ["--setup-hook=touch x", "-v"])
+def test_a_mirror_is_no_option_of_the_tool(mirror: str, tmp_path: Path, home: Path) -> None:
+    assert home.is_dir()
+    (tmp_path / "Envfile").write_text(f"image: {{debootstrap: {{suite: bookworm, mirror: '{mirror}'}}}}\n")
+    with pytest.raises(EnvfileError, match="mirror"):
+        load(tmp_path / "Envfile", Host(Home.locate().make()))
+
+
+def test_packages_that_others_sign_need_consent() -> None:
+    source = Debootstrap()
+    assert source.host_code({"suite": "bookworm", "mirror": "https://mirror.test/debian"}) is None
+    for options in ({"keyring": "/k.gpg"}, {"mirror": "deb [trusted=yes] https://mirror.test/x bookworm main"}):
+        assert source.host_code({"suite": "bookworm", **options}) is not None
 
 
 def test_another_architecture_needs_the_program_that_mmdebstrap_tests_it_with(
@@ -162,6 +306,13 @@ def test_debootstrap_is_used_where_mmdebstrap_is_missing(
     assert (tmp_path / "root/etc/origin").read_text() == "from http://mirror.test/debian\n"
     assert (tmp_path / "root/etc/apt/sources.list").read_text().splitlines() == list(lines)
     assert list((tmp_path / "root/var/cache/apt/archives").iterdir()) == []
+
+
+def test_what_debootstrap_has_built_is_not_locked() -> None:
+    Debootstrap().require_pin(Pin(DIGEST, FACTS))
+    with pytest.raises(EnvupError, match="cannot be built again") as caught:
+        Debootstrap().require_pin(Pin(DIGEST))
+    assert "mmdebstrap" in str(caught.value.hint)
 
 
 def test_no_tool_names_the_one_to_install(fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,9 +21,10 @@ import pytest
 from envup.errors import EnvupError
 from envup.events import Event, silent
 from envup.home import Home
-from envup.image import FetchContext, Fetched, ImageSource
+from envup.image import FetchContext, Fetched, Image, ImageSource
 from envup.images.store import Store
-from envup.model import ImageReference
+from envup.model import ImageReference, Pin
+from envup.value import replace
 
 
 class Fake(ImageSource):
@@ -53,9 +54,22 @@ class Fake(ImageSource):
         return Fetched("i386", {"FROM": "image"})
 
 
+class Changing(Fake):
+    """Another image at each fetch, but the same where one is locked and can still be had."""
+
+    made: ClassVar[int] = 0
+    had: ClassVar[bool] = True
+
+    def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
+        Changing.made += 1
+        number = context.pin.facts["number"] if context.pin and self.had else str(Changing.made)
+        super().fetch({"content": number}, archive, context)
+        return Fetched(pin=Pin("", {"number": number}))
+
+
 class Host:
     def image_source(self, name: str) -> type[ImageSource]:
-        return Fake
+        return Changing if name == "changing" else Fake
 
 
 @pytest.fixture
@@ -135,6 +149,47 @@ def test_refreshing_fetches_anew_and_the_reference_moves_on(store: Store) -> Non
 def _append_member(archive: Path) -> None:
     with tarfile.open(archive, "a") as made:
         made.addfile(tarfile.TarInfo("./new"))
+
+
+CHANGING = ImageReference("changing", {})
+
+
+def pinned(image: Image) -> ImageReference:
+    return replace(CHANGING, pin=image.locked)
+
+
+def test_an_image_is_found_as_it_is_locked_whatever_its_reference_stands_for_since(store: Store) -> None:
+    first = store.ensure(CHANGING, silent)
+    assert first.locked == Pin(first.digest, {"number": str(Changing.made)})
+    assert store.find(pinned(first)) == first == store.ensure(pinned(first), silent)
+    made, second = Changing.made, store.ensure(CHANGING, silent, refresh=True)
+    assert second.digest != first.digest
+    assert store.find(pinned(first)) == first == store.ensure(pinned(first), silent)
+    assert Changing.made == made + 1
+    assert [len(image.references) for image in store.list()] == [1, 1]
+
+
+def test_an_image_that_the_store_lacks_is_fetched_as_it_is_locked(store: Store) -> None:
+    first = store.ensure(CHANGING, silent)
+    assert first.archive is not None
+    first.archive.unlink()
+    assert store.find(pinned(first)) is None
+    assert store.ensure(CHANGING, silent).digest != first.digest
+    assert store.ensure(pinned(first), silent).digest == first.digest
+    assert store.find(CHANGING) != store.find(pinned(first))
+
+
+def test_another_image_than_the_one_that_is_locked_is_not_taken(
+    store: Store, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store.ensure(CHANGING, silent)
+    assert first.archive is not None
+    first.archive.unlink()
+    monkeypatch.setattr(Changing, "had", False)
+    with pytest.raises(EnvupError, match="is not what the lock file has") as caught:
+        store.ensure(pinned(first), silent)
+    assert f"locked: {first.digest}" in caught.value.details and "number: locked " in caught.value.details
+    assert store.list() == () and remains(images) == []
 
 
 def test_two_references_may_share_one_image(store: Store) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import sys
 import threading
 import time
@@ -180,3 +182,41 @@ def test_no_descriptor_is_left_open(bench: Bench) -> None:
     for _ in range(5):
         bench.machine.run(("true",), stdin=b"x")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_program_of_the_host_is_told_as_one_of_the_machine(bench: Bench, tmp_path: Path) -> None:
+    line = sh('echo "$(pwd) $OF_STEP hunter2-secret"; cat; echo late >&2; exit 125')
+    result = bench.machine.local(line, directory=tmp_path, environment={"OF_STEP": "here"})
+    assert (result.exit_code, result.tail) == (125, (f"{tmp_path} here ***", "late"))
+    assert bench.output == bench.log.decode() == f"{tmp_path} here ***\nlate\n"
+    assert bench.provider.commands == []
+
+
+def test_a_program_of_the_host_ends_with_the_machine(bench: Bench) -> None:
+    threading.Thread(target=lambda: (wait_for(bench, "up"), bench.machine.terminate())).start()
+    with pytest.raises(InterruptedByUser):
+        bench.machine.local(sh("echo up; sleep 1000"))
+
+
+def test_a_program_of_the_host_ends_when_envup_is_killed(bench: Bench, tmp_path: Path) -> None:
+    envup = os.fork()
+    if envup == 0:
+        bench.machine.local(sh(f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; exec sleep 1000"))
+        os._exit(0)
+    while not (tmp_path / "pid").exists():
+        time.sleep(0.005)
+    program = os.pidfd_open(int((tmp_path / "pid").read_text()))
+    os.kill(envup, signal.SIGKILL)
+    os.waitpid(envup, 0)
+    assert select.select([program], [], [], 10)[0]
+    os.close(program)
+
+
+def test_a_program_of_the_host_that_is_not_there_is_told(bench: Bench) -> None:
+    with pytest.raises(TransportError, match="no-such-program"):
+        bench.machine.local(("no-such-program",))
+
+
+def wait_for(bench: Bench, text: str) -> None:
+    while text not in bench.output:
+        time.sleep(0.005)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from factory import machine
 from local_provider import LocalProvider
 
 from envup.actions import obtain
+from envup.errors import EnvupError
 from envup.events import Emit, Event, silent
 from envup.image import Image
-from envup.model import ImageReference
+from envup.model import ImageReference, Pin
 from envup.provider import OwnImages, ProviderContext
 from envup.value import replace
 
@@ -49,3 +51,11 @@ def test_what_it_tells_meanwhile_bears_the_machine_and_the_action(tmp_path: Path
     image = obtain(owner, Store(), spec, events.append, action="web/image", refresh=True)  # type: ignore[arg-type]
     assert image.digest == "x-anew"
     assert [(event.machine, event.action, event.text) for event in events] == [("web", "web/image", "pulling")]
+
+
+def test_what_a_provider_gets_must_be_what_is_locked(tmp_path: Path) -> None:
+    owner = Owner(ProviderContext(tmp_path, tmp_path, silent))
+    for digest, told in (("busybox", None), ("other", "is not what the lock file has")):
+        spec = replace(machine(), image=ImageReference("engine", {"name": "busybox"}, pin=Pin(digest)))
+        with pytest.raises(EnvupError, match=told) if told else nullcontext():
+            obtain(owner, Store(), spec, silent, action="web/image")  # type: ignore[arg-type]

@@ -48,18 +48,43 @@ def test_a_step_added_at_the_end_runs_alone() -> None:
 
 def test_a_changed_file_runs_its_step_and_those_behind_it_and_forgets_their_records() -> None:
     web = machine(bodies=("a", "b", "c"))
-    plan = plan_up(environment(web), knowledge(web, stale=frozenset({("web", 1)})), Wish())
+    plan = plan_up(environment(web), knowledge(web, stale={"web": {1: "the file of step-1"}}), Wish())
     assert ids(plan) == ["web/provision:2", "web/provision:3"]
     assert [action.reset for action in plan.actions] == [True, False]
-    assert "step-1" in plan.actions[0].cause
+    assert plan.actions[0].cause == "the file of step-1 changed"
 
 
-@pytest.mark.parametrize("bodies", [("a", "X", "c"), ("a", "c"), ("a", "new", "b", "c"), ("a", "b")])
-def test_a_step_changed_removed_or_put_in_between_needs_a_new_machine_and_asks(bodies: tuple[str, ...]) -> None:
-    before, now = machine(bodies=("a", "b", "c")), machine(bodies=bodies)
+@pytest.mark.parametrize(
+    ("bodies", "cause"),
+    [
+        (("a", "X", "c"), "step 'X' changed after it ran"),
+        (("a", "c"), "step 'b' was removed"),
+        (("a", "new", "b", "c"), "step 'new' is new before steps that have run"),
+        (("a", "c", "b"), "step 'c' has moved before steps that have run"),
+        (("a", "b"), "step 'c' was removed"),
+    ],
+)
+def test_a_step_changed_removed_or_put_in_between_needs_a_new_machine_and_asks(
+    bodies: tuple[str, ...], cause: str
+) -> None:
+    before, now = (
+        machine(steps=tuple(step(place, body, name=body) for place, body in enumerate(some)))
+        for some in (("a", "b", "c"), bodies)
+    )
     plan = plan_up(environment(now), knowledge(before), Wish())
     assert ids(plan)[:4] == ["web/image", "web/destroy", "web/create", "web/start"]
-    assert plan.asks
+    assert plan.asks == (f"machine 'web' would be made anew, losing what is in it: {cause}",)
+
+
+def test_who_is_asked_is_told_of_snapshots_that_would_go() -> None:
+    before, now = machine(bodies=("a",)), machine(bodies=("b",))
+    known = knowledge(before)
+    known = replace(known, records=replace(known.records, snapshots={"web": ("clean", "tried")}))
+    (made_anew,) = plan_up(environment(now), known, Wish()).asks
+    assert "losing what is in it and its snapshots clean, tried:" in made_anew
+    (destroyed,) = plan_down(environment(now), "name", known, (), "destroy").asks
+    assert destroyed == "machine 'web' will be destroyed, with all that is in it and its snapshots clean, tried"
+    assert plan_down(environment(now), "name", known, (), "stop").asks == ()
 
 
 def test_a_renamed_step_is_the_same_step() -> None:
@@ -149,7 +174,7 @@ def test_a_change_that_is_taken_back_is_a_change() -> None:
 
 def test_a_changed_file_does_not_hide_that_a_later_step_was_removed() -> None:
     before, now = machine(bodies=("a", "b", "c")), machine(bodies=("a", "c"))
-    assert plan_up(environment(now), knowledge(before, stale=frozenset({("web", 0)})), Wish()).asks
+    assert plan_up(environment(now), knowledge(before, stale={"web": {0: "a file"}}), Wish()).asks
 
 
 def test_provision_does_not_touch_the_machines_that_it_was_not_asked_for() -> None:
@@ -322,3 +347,12 @@ def test_only_what_runs_is_suspended(state: str) -> None:
 def test_only_what_is_suspended_is_resumed(state: str) -> None:
     web = machine()
     assert not plan_resume(environment(web), "shop", knowledge(web, states={"web": state}), ()).changes
+
+
+@pytest.mark.parametrize("wish", [Wish(refresh=frozenset({"step-1"})), Wish(cache=False)])
+def test_that_layers_are_passed_over_is_told_to_be_for_nothing_where_no_machine_is_made(wish: Wish) -> None:
+    web = machine(bodies=("a",))
+    (note,) = plan_up(environment(web), knowledge(web), wish).notes
+    assert note.startswith("--refresh is" if wish.refresh else "--no-cache is")
+    assert plan_up(environment(web), knowledge(), wish).notes == ()
+    assert plan_up(environment(web), knowledge(web), Wish()).notes == ()

@@ -161,6 +161,15 @@ def test_a_plugin_that_does_not_load_is_one_error_that_names_its_distribution(
         ({"pattern": "(", "x-envup": {"api": 1, "kinds": ["provisioner"]}}, "not a JSON schema"),
         ({"$ref": "http://example.org/a", "x-envup": {"api": 1, "kinds": ["provisioner"]}}, "refers to"),
         ({"$ref": "#/$defs/a", "x-envup": {"api": 1, "kinds": ["provisioner"]}}, "refers to"),
+        ({"properties": {"a": {"x-consent": True}}, "x-envup": {"api": 1, "kinds": ["provisioner"]}}, "at 'a'"),
+        ({"properties": {"a": {"x-consent-when": {}}}, "x-envup": {"api": 1, "kinds": ["provisioner"]}}, "says why"),
+        (
+            {
+                "properties": {"a": {"x-consent": "why", "x-consent-when": {"type": 5}}},
+                "x-envup": {"api": 1, "kinds": ["provisioner"]},
+            },
+            "not a JSON schema",
+        ),
     ],
 )
 def test_a_manifest_that_does_not_hold_is_told_in_the_catalogue_and_to_who_asks(

@@ -312,6 +312,8 @@ def test_a_template_is_filled_in_with_facts(bench: Bench, tmp_path: Path) -> Non
         ("{{ ''.__class__.__mro__ }}", "app.conf:1: SecurityError"),
         ("{{ 1 / 0 }}", "app.conf:1: ZeroDivisionError"),
         ("{% include 'absent' %}", "there is no template absent beside it"),
+        ("{{ ''.__class__.__mro__ }}", "app.conf:1: SecurityError"),
+        ("{{ machine.clear() }}", "app.conf:1: SecurityError"),
     ],
 )
 def test_a_template_that_cannot_be_filled_in_says_where(bench: Bench, tmp_path: Path, text: str, told: str) -> None:

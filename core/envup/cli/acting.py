@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from envup.cli.confirm import agree
+from envup.cli.consent import consent
 from envup.cli.options import Arguments
 from envup.cli.rendering import renderer
 from envup.engine import Engine
@@ -21,6 +22,10 @@ from envup.report.text import duration
 if TYPE_CHECKING:
     from envup.apply import Report
     from envup.report.renderer import Renderer
+
+
+_ROUNDS = 5
+"""How often consent is asked for at most: each answer may show what was not known before."""
 
 
 def act(
@@ -40,7 +45,19 @@ def act(
             project.emit = heard_by_plugins(report.emit, project)
             engine = Engine(project)
             plan = prepare(engine)
+            for _round in range(_ROUNDS):
+                if not plan.consent:
+                    break
+                consent(plan.consent, arguments, project.emit)
+                engine.agree(plan)
+                plan = prepare(engine)  # once more, as providers were not asked about options before this
+            if plan.consent:
+                details = "\n".join(map(str, plan.consent))
+                raise EnvupError("what needs consent changes all the time; nothing was changed", details=details)
             agree(asks(plan), arguments)
+            while not engine.claim(plan):
+                plan = prepare(engine)
+                agree(asks(plan), arguments)
             begun = time.monotonic()
             for note in plan.notes:
                 project.emit(Event("note", text=note))

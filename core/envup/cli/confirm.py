@@ -17,10 +17,20 @@ def agree(questions: Sequence[str], arguments: Arguments, *, hint: str = "`--yes
     """
     if not questions or arguments.yes:
         return
-    if arguments.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask(arguments):
         raise UsageError("this needs your agreement; nothing was changed", details="\n".join(questions), hint=hint)
+    ask(questions, "Go on?")
+
+
+def can_ask(arguments: Arguments) -> bool:
+    """Whether somebody is there to answer."""
+    return not arguments.json and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(lines: Sequence[str], question: str) -> None:
+    """Show the lines, and return when the answer to the question is yes. Errors: `EnvupError`, any other answer."""
     sys.stdout.flush()
-    sys.stderr.write("".join(f"{clean(question)}\n" for question in questions) + "Go on? [y/N] ")
+    sys.stderr.write("".join(f"{clean(line)}\n" for line in lines) + f"{question} [y/N] ")
     sys.stderr.flush()
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from envup.cli.acting import act
 from envup.cli.options import MACHINES, Arguments
-from envup.plan import Plan
 
 OPTIONS = ()
 ARGUMENTS = (MACHINES,)
@@ -18,11 +15,5 @@ def run(arguments: Arguments) -> int:
     return act(
         arguments,
         lambda engine: engine.plan_down(arguments.machine, "destroy"),
-        asks=_questions,
         idle="there is nothing to destroy",
     )
-
-
-def _questions(plan: Plan) -> Sequence[str]:
-    names = dict.fromkeys(action.machine for action in plan.actions)
-    return [f"machine '{name}' will be destroyed, with all that is in it" for name in names]

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from envup.cli.answer import print_json, print_lines, style_of
 from envup.cli.confirm import agree
-from envup.cli.inventory import images_in_use, whole_host
+from envup.cli.consent import TRUST
+from envup.cli.inventory import images_in_use, keepers, whole_host
+from envup.cli.obtaining import obtained
 from envup.cli.options import Argument, Arguments, Option
 from envup.errors import UsageError
+from envup.provider import Layer, Layers
 from envup.report.text import clean, duration, size, table
 
 if TYPE_CHECKING:
-    from envup.events import Emit
-    from envup.image import Image
     from envup.images.store import StoredImage
-    from envup.model import MachineSpec
     from envup.project import Project
 
-OPTIONS = (Option("--refresh", "build: fetch again what is in the store already"),)
+OPTIONS = (Option("--refresh", "build: fetch again what is in the store already"), TRUST)
 ARGUMENTS = (
     Argument("ACTION", "what to do, `list` by default", count="?", choices=("list", "build", "remove")),
     Argument("NAME", "build: machines, all by default; remove: digests, or how they begin", count="*"),
@@ -40,16 +40,43 @@ def _list(arguments: Arguments) -> int:
     project = whole_host()
     used = images_in_use(project)
     images = project.images.list()
+    kept = [
+        (one.name, layer)
+        for one in keepers(project)
+        if isinstance(one, Layers)
+        for layer in sorted(one.layers(), key=lambda layer: -layer.last_used)
+    ]
     if arguments.json:
-        print_json({"images": [_document(image, used) for image in images]})
+        layers = [_layer_document(name, layer) for name, layer in kept]
+        print_json({"images": [_document(image, used) for image in images], "layers": layers})
         return 0
-    if not images:
+    if not images and not kept:
         print_lines(["there is no image in the store"])
         return 0
     style, now = style_of(arguments), time.time()
     head = ["DIGEST", "SIZE", "LAST USED", "ARCHITECTURE", "IN USE", "REFERENCES"]
     print_lines(table([head, *(_row(image, used, now) for image in images)], lambda text: style.paint("bold", text)))
+    if kept:
+        head = ["LAYER", "SIZE", "LAST USED", "PROVIDER", "IN USE", "STEP"]
+        rows = [_layer_row(name, layer, now) for name, layer in kept]
+        print_lines(["", *table([head, *rows], lambda text: style.paint("bold", text))])
     return 0
+
+
+def _layer_document(provider: str, layer: Layer) -> dict[str, Any]:
+    names = ("key", "parent", "size", "created", "last_used", "in_use")
+    return {"provider": provider, "step": layer.note["step"], **{name: getattr(layer, name) for name in names}}
+
+
+def _layer_row(provider: str, layer: Layer, now: float) -> list[str]:
+    return [
+        layer.key[:_DIGEST],
+        size(layer.size),
+        f"{duration(max(0.0, now - layer.last_used))} ago",
+        provider,
+        "yes" if layer.in_use else "no",
+        clean(layer.note["step"]),
+    ]
 
 
 def _document(image: StoredImage, used: set[str]) -> dict[str, Any]:
@@ -71,31 +98,21 @@ def _row(image: StoredImage, used: set[str], now: float) -> list[str]:
 
 def _build(arguments: Arguments) -> int:
     from envup.cli.rendering import renderer
-    from envup.output import masked, masked_errors
     from envup.project import Project
 
     with renderer(arguments) as report:
         project = Project.open(arguments.file, emit=report.emit)
-        environment = project.settled(project.state.records(project.identity.id))
+        environment = project.as_locked(project.settled(project.state.records(project.identity.id)))
         specs = [spec for spec in environment.machines if not arguments.name or spec.name in arguments.name]
         if unknown := set(arguments.name) - {spec.name for spec in specs}:
             raise UsageError(f"there is no machine '{min(unknown)}'")
         different = {(spec.provider, repr(spec.image)): spec for spec in specs}
-        secrets = environment.secret_values()
-        emit = masked(report.emit, secrets)
-        with masked_errors(secrets):
-            built = {spec.name: _obtain(project, spec, emit, secrets, arguments.refresh) for spec in different.values()}
+        images = obtained(project, environment, different, arguments, report, refresh=arguments.refresh)
+        built = {different[key].name: image for key, image in images.items()}
         for name, image in built.items():
             report.say(f"{name}: {image.digest}")
         report.result(ok=True, images={name: image.digest for name, image in built.items()})
     return 0
-
-
-def _obtain(project: Project, spec: MachineSpec, emit: Emit, secrets: frozenset[str], refresh: bool) -> Image:
-    from envup.actions import obtain
-
-    provider, action = project.provider(spec.provider), f"{spec.name}/image"
-    return obtain(provider, project.images, spec, emit, action=action, redact=secrets, refresh=refresh)
 
 
 def _remove(arguments: Arguments) -> int:
@@ -120,5 +137,7 @@ def _digest(project: Project, name: str) -> str:
     matches = [digest for digest in known if wanted and digest.removeprefix("sha256:").startswith(wanted)]
     if len(matches) != 1:
         what = "several images begin" if matches else "no image in the store begins"
-        raise UsageError(f"{what} with '{name}'", hint="`env images` lists the digests")
+        raise UsageError(
+            f"{what} with '{name}'", hint="`env images` lists the digests of images; `env prune` frees layers"
+        )
     return matches[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from envup.errors import EnvupError
 from envup.project import Project, lacks
-from envup.provider import Instance, Provider
+from envup.provider import Instance, Layers, Provider
 
 
 def whole_host() -> Project:
@@ -38,3 +38,18 @@ def images_in_use(project: Project) -> set[str]:
     if problems:
         raise problems[0]
     return {instance.labels.get("envup.image", "") for _, instance in found}
+
+
+def keepers(project: Project) -> list[Provider]:
+    """The providers whose layers can be seen. Errors: that of one that lacks nothing and does not answer."""
+    return [one for one in project.providers_beside(()) if isinstance(one, Layers) and _answers(one, one)]
+
+
+def _answers(keeper: Layers, provider: Provider) -> bool:
+    try:
+        keeper.layers()
+    except EnvupError:
+        if lacks(provider):
+            return False
+        raise
+    return True

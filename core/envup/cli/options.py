@@ -14,7 +14,7 @@ from envup.errors import UsageError
 
 class Option:
     """`--name`, also `-short`. `value` is the placeholder of its value, empty for a flag. `many` may be given several
-    times and is a list. `convert` makes the value from its text and raises `ValueError` with the reason."""
+    times and is a list. `convert` makes the value from its text and raises `ValueError` with that and the reason."""
 
     __slots__ = ("convert", "default", "help", "key", "many", "name", "short", "value")
 
@@ -64,13 +64,13 @@ class Arguments:
 
 
 def seconds(text: str) -> float:
-    """A time that is not negative."""
+    """A time that is not negative. Errors: `ValueError`."""
     try:
         value = float(text.removesuffix("s"))
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e9:
-        raise ValueError("must be a number of seconds")
+        raise ValueError(f"'{text}' must be a number of seconds")
     return value
 
 
@@ -86,7 +86,7 @@ COMMON = (
     Option(
         "--wait", "wait so long for another command on this environment", value="SECONDS", default=0.0, convert=seconds
     ),
-    Option("--yes", "agree to everything that would be asked"),
+    Option("--yes", "agree to losing what would be asked about; for what reaches beyond the machines there is --trust"),
     Option("--help", "explain this verb", short="-h"),
 )
 
@@ -146,7 +146,7 @@ class _Parser:
         try:
             value = option.convert(text)
         except ValueError as error:
-            raise self._error(f"option '{name}': '{text}' {error}") from error
+            raise self._error(f"option '{name}': {error}") from error
         if option.many:
             getattr(self._found, option.key).append(value)
         else:

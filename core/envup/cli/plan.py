@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from envup.cli.answer import print_json, print_lines, style_of
 from envup.cli.opening import project_of
 from envup.cli.options import MACHINES, Arguments, Option
-from envup.cli.up import wish_of
+from envup.cli.up import BEGIN, CACHE, LOCKED, idle, wish_of
 from envup.engine import Engine
 from envup.plan import Action, Plan
 from envup.report.style import Style
@@ -19,6 +19,9 @@ OPTIONS = (
     Option("--recreate", "plan to make the machines anew"),
     Option("--remove-orphans", "plan to destroy machines that are no longer in the Envfile"),
     Option("--no-provision", "plan without steps"),
+    *CACHE,
+    BEGIN,
+    LOCKED,
 )
 ARGUMENTS = (MACHINES,)
 
@@ -33,19 +36,20 @@ def run(arguments: Arguments) -> int:
     if arguments.json:
         print_json(plan.as_json())
     elif not arguments.quiet:
-        print_lines(describe(plan, style_of(arguments)))
+        print_lines(describe(plan, idle(arguments), style_of(arguments)))
     return PENDING if arguments.check and plan.pending else 0
 
 
-def describe(plan: Plan, style: Style) -> list[str]:
-    """The plan for a reader."""
+def describe(plan: Plan, idle: str, style: Style) -> list[str]:
+    """The plan for a reader; `idle` is what an empty one says."""
     lines = [f"note: {clean(note)}" for note in plan.notes]
     if not plan.changes:
-        return [*lines, f"{clean(plan.name)}: everything is as the Envfile says"]
+        return [*lines, f"{clean(plan.name)}: {idle}"]
     several = len({action.provider for action in plan.actions}) > 1
     rows = [["MACHINE", "PROVIDER", "ACTION", "WHY", "TOUCHES", "WAITS FOR"]]
     rows += [_row(action, action.provider * several) for action in plan.actions]
     lines += table(_without_empty_columns(rows), lambda head: style.paint("bold", head))
+    lines += [f"{style.paint('yellow', 'consent')}: {clean(str(demand))}" for demand in plan.consent]
     lines += [f"{style.paint('yellow', 'asks')}: {clean(question)}" for question in plan.asks]
     return lines
 

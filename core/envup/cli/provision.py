@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from envup.cli.acting import act
+from envup.cli.consent import TRUST
 from envup.cli.options import MACHINES, Arguments, Option
 from envup.errors import UsageError
 
 OPTIONS = (
     Option("--only", "run this step alone, also one with `run: never`", value="STEP"),
     Option("--from", "run this step and those behind it", value="STEP"),
+    TRUST,
 )
 ARGUMENTS = (MACHINES,)
 

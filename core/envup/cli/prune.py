@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from envup import freeing
 from envup.cli.answer import print_json, print_lines
-from envup.cli.inventory import images_in_use, instances, whole_host
-from envup.cli.options import Arguments
+from envup.cli.inventory import images_in_use, instances, keepers, whole_host
+from envup.cli.options import Arguments, Option
+from envup.envfile import cache
+from envup.envfile.units import duration
+from envup.envfile.units import size as bytes_of
 from envup.errors import EnvupError
 from envup.project import Project, lacks
-from envup.provider import ImageForms, Provider
+from envup.provider import ImageForms, Layers, Provider
 from envup.report.text import size
 from envup.ssh import keys
+from envup.state import agreements
 
-OPTIONS = ()
+OPTIONS = (
+    Option("--unused-for", "of layers, free those only that were not used for so long", value="TIME", convert=duration),
+    Option(
+        "--size", "of layers, free those only that are more than each provider may keep", value="SIZE", convert=bytes_of
+    ),
+)
 ARGUMENTS = ()
-DETAILS = "An image is in use while a machine made from it exists. What is freed is fetched again when it is needed."
+DETAILS = (
+    "An image is in use while a machine made from it exists, a layer while a machine or another layer stands on it."
+    " What is freed is fetched or made again when it is needed."
+)
 
 
 def run(arguments: Arguments) -> int:
     """Free it and tell what was freed."""
     project = whole_host()
-    in_use = images_in_use(project)
+    beside = keepers(project)
+    layers = _layers(beside, arguments)
+    in_use = _needed(project, beside)
     freed: list[dict[str, Any]] = [
         {"kind": "image", "digest": digest, "bytes": count} for digest, count in project.images.prune(in_use)
     ]
-    freed += _forms(project, in_use)
+    freed += layers + _forms(project, in_use, beside)
     forgotten = _forget(project)
     total = sum(entry["bytes"] for entry in freed)
     if arguments.json:
@@ -39,15 +55,46 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-def _forms(project: Project, in_use: set[str]) -> list[dict[str, Any]]:
+def _layers(beside: Sequence[Provider], arguments: Arguments) -> list[dict[str, Any]]:
+    freed: list[dict[str, Any]] = []
+    before = time.time() - (arguments.unused_for or 0)
+    for provider in beside:
+        assert isinstance(provider, Layers)
+        provider.mend_layers()
+        if arguments.size is not None:
+            gone = freeing.shrink(provider, arguments.size, before=before)
+        else:
+            gone = freeing.free(provider, before=before)
+        kind = f"{provider.name} layer"
+        freed += [{"kind": kind, "digest": layer.key, "bytes": layer.size} for layer in gone]
+    return freed
+
+
+def _needed(project: Project, beside: Sequence[Provider]) -> set[str]:
+    """Digests of the images that machines were made from, or layers."""
+    kept = [layer for one in beside if isinstance(one, Layers) for layer in one.layers()]
+    return images_in_use(project) | {str(layer.note["image"]) for layer in kept}
+
+
+def _forms(project: Project, in_use: set[str], beside: Sequence[Provider]) -> list[dict[str, Any]]:
     freed: list[dict[str, Any]] = []
     for provider in project.providers_beside(()):
         for digest, count in _forms_of(provider):
-            if digest not in in_use:
-                assert isinstance(provider, ImageForms)
-                provider.remove_form(digest)
+            if digest not in in_use and _is_removed(provider, digest, lambda: _needed(project, beside)):
                 freed.append({"kind": f"{provider.name} form", "digest": digest, "bytes": count})
     return freed
+
+
+def _is_removed(provider: Provider, digest: str, needed: Callable[[], set[str]]) -> bool:
+    """Remove a form, unless a machine was made from it meanwhile, or a layer. Errors: `EnvupError`."""
+    assert isinstance(provider, ImageForms)
+    try:
+        provider.remove_form(digest)
+    except EnvupError:
+        if digest in needed():
+            return False
+        raise
+    return True
 
 
 def _forms_of(provider: Provider) -> Sequence[tuple[str, int]]:
@@ -66,6 +113,8 @@ def _forget(project: Project) -> list[str]:
     for identity, *_ in gone:
         project.state.forget_environment(identity)
         keys.forget(project.home, identity)
+    agreements.forget_gone(project.home.data)
+    cache.sweep(project.home.cache)
     return [directory for _, _, directory, _ in gone]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from envup.cli.acting import act
+from envup.cli.consent import TRUST
 from envup.cli.options import MACHINES, Arguments
 from envup.cli.stop import GRACE
 from envup.planner import Wish
 
-OPTIONS = (GRACE,)
+OPTIONS = (GRACE, TRUST)
 ARGUMENTS = (MACHINES,)
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from envup.cli.acting import act
 from envup.cli.answer import print_json, print_lines, style_of
+from envup.cli.consent import TRUST
 from envup.cli.opening import project_of
 from envup.cli.options import Argument, Arguments
 from envup.cli.status import warn
 from envup.errors import EnvupError, RefusedError, UsageError
 
-OPTIONS = ()
+OPTIONS = (TRUST,)
 ARGUMENTS = (
     Argument("ACTION", "what to do", choices=("create", "list", "restore", "delete")),
     Argument("MACHINE", "name of a machine; all when it is left out", count="?", kind="machine"),
@@ -20,8 +21,9 @@ ARGUMENTS = (
 )
 DETAILS = """
 Where the provider can, memory is part of the snapshot of a machine that runs, which goes on from there when it is
-restored. Mounts are no part of it. All machines of an environment stand still while they are taken together.
-`restore` asks before it loses what machines are now, and keeps other snapshots; `env destroy` removes all of them."""
+restored; any other machine that ran is started again, with its steps that run always. Mounts are no part of it. All
+machines of an environment stand still while they are taken together. `restore` asks before it loses what machines are
+now, and keeps other snapshots; `env destroy` removes all of them."""
 
 _VERBS = {"create": "snapshot", "restore": "restore", "delete": "delete"}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from envup.cli.answer import print_json, print_lines
 from envup.cli.opening import project_of
 from envup.cli.options import MACHINES, Arguments
@@ -19,19 +17,15 @@ the machines as MACHINE and MACHINE.ENVIRONMENT. No machine needs a server, and 
 
 def run(arguments: Arguments) -> int:
     """Print a section for each machine."""
-    from envup.ssh import config, keys
+    from envup.ssh import config
 
     project = project_of(arguments)
     users = _users(project)
     for name in arguments.machine:
         if name not in users:
             raise UsageError(f"there is no machine '{name}'", hint=f"there are {', '.join(users)}" if users else "")
-    if not project.identity.id:
-        raise UsageError("no machine of this environment was ever made", hint="`env up` makes them")
-    made = keys.of(project.home, project.identity.id)
-    name = re.sub(r"[^A-Za-z0-9_.-]", "-", project.directory.name)
     chosen = {machine: user for machine, user in users.items() if not arguments.machine or machine in arguments.machine}
-    sections = {machine: config.host(machine, name, user, project.directory, made) for machine, user in chosen.items()}
+    sections = config.sections(project.directory, chosen)
     if arguments.json:
         print_json({"machines": [{"name": machine, "config": text} for machine, text in sections.items()]})
     else:

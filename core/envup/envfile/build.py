@@ -28,7 +28,8 @@ def build(
     machines = tuple(builder.machine(name, provider) for name in document["machines"])
     name = document["name"] or file.parent.name or "root"
     leading_out = tuple(dict.fromkeys(builder.leading_out))
-    return Environment(name, file.parent, file, machines, leading_out, frozenset(builder.foreign))
+    foreign, written = frozenset(builder.foreign), builder.written
+    return Environment(name, file.parent, file, machines, leading_out, foreign, written)
 
 
 class _Builder:
@@ -37,6 +38,7 @@ class _Builder:
         self._real = os.path.realpath(directory)
         self.leading_out: list[str] = []
         self.foreign: set[str] = set()
+        self.written: dict[Place, str] = {}
 
     def machine(self, name: str, provider: str | None) -> MachineSpec:
         value = self._document["machines"][name]
@@ -101,9 +103,11 @@ class _Builder:
         own = value.get(source)
         options = dict(own) if isinstance(own, dict) else dict(value)
         paths = [key for key in PATHS.get(source, ()) if key in options and "://" not in options[key]]
-        for key in paths:
-            options[key] = self._path(options[key])
         place = (*path, source) if isinstance(own, dict) else path
+        for key in paths:
+            text, options[key] = options[key], self._path(options[key])
+            if not Path(options[key]).is_relative_to(os.path.normpath(self._directory)):
+                self.written[(*place, key)] = text
         return ImageReference(source, options, self._within(place, but=[(key,) for key in paths]))
 
     def _debootstrap(self, chosen: Mapping[str, str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Validated documents, kept so that an Envfile that did not change is not parsed again.
 
-A file holds a head and the document as it was written: values from outside the Envfile are not in it, only a digest of
-them with a salt. It is good for one content of the Envfile, one set of plugins, one schema and the same values.
+A file holds a head, which names the Envfile, and the document as it was written: values from outside the Envfile are
+not in it, only a digest of them with a salt. It is good for one content of the Envfile, one set of plugins, one schema
+and the same values.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envup import __version__
+from envup.errors import EnvupError
 
 if TYPE_CHECKING:
     from envup.envfile.interpolate import Variables
@@ -23,10 +25,30 @@ if TYPE_CHECKING:
 SCHEMA = Path(__file__).parent.parent / "envfile.schema.json"
 
 
+def sweep(cache: Path) -> None:
+    """Remove the entries of Envfiles that are gone, damaged ones, and what commands that died have half written.
+    Errors: `EnvupError`."""
+    unneeded = [entry for entry in cache.glob("envfile-*.json") if not _is_needed(entry)]
+    try:
+        for path in (*unneeded, *cache.glob(".envfile-*")):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EnvupError(f"cannot remove {error.filename}: {error.strerror}") from error
+
+
+def _is_needed(entry: Path) -> bool:
+    try:
+        with entry.open("rb") as file:
+            return Path(os.fsdecode(json.loads(file.readline())["file"])).exists()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 class Cache:
     """The entry of one Envfile. A damaged one counts as none."""
 
     def __init__(self, file: Path, content: bytes, host: Host, provider: str | None) -> None:
+        self._file = str(file)
         self._path = host.home.cache / f"envfile-{_digest(os.fsencode(file))[:24]}.json"
         about = [__version__, SCHEMA.stat().st_mtime_ns, host.key, provider, _digest(content)]
         self._key = _digest(json.dumps(about).encode())
@@ -53,6 +75,7 @@ class Cache:
         salt = os.urandom(16).hex()
         body = json.dumps(document)
         head = {
+            "file": self._file,
             "key": self._key,
             "body": _digest(body.encode()),
             "salt": salt,

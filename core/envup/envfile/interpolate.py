@@ -103,15 +103,18 @@ def marked(kind: str, text: str) -> dict[str, str]:
     return {f"\0{kind}": text}
 
 
-def resolved(document: Any, variables: Variables) -> tuple[Any, Mapping[Path, frozenset[str]]]:
-    """(the document without references and marks, by path what in a value came from outside the Envfile).
-    Errors: `ValueError` as `expand`."""
+def resolved(document: Any, variables: Variables) -> tuple[Any, Mapping[Path, frozenset[str]], Mapping[Path, str]]:
+    """(the document without references and marks, by path what in a value came from outside the Envfile, by path each
+    text with references as it was written). Errors: `ValueError` as `expand`."""
     outside: dict[Path, frozenset[str]] = {}
+    written: dict[Path, str] = {}
 
     def leaf(text: str, path: Path) -> str:
         value, foreign = expand(text, variables)
         if foreign:
             outside[path] = foreign
+        if "$" in text:
+            written[path] = text
         return value
 
-    return walk(document, (), leaf), outside
+    return walk(document, (), leaf), outside, written

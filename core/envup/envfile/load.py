@@ -14,6 +14,7 @@ from envup.envfile.build import build
 from envup.envfile.cache import Cache
 from envup.envfile.interpolate import Variables, resolved
 from envup.envfile.source import read
+from envup.value import replace
 
 if TYPE_CHECKING:
     from envup.model import Environment
@@ -37,5 +38,6 @@ def load(
 
         document, variables = examine(content, file, host, environ=environ, provider=provider)
         cache.put(document, variables)
-    whole, outside = resolved(document, variables)
-    return build(whole, file, outside, provider)
+    whole, outside, written = resolved(document, variables)
+    environment = build(whole, file, outside, provider)
+    return replace(environment, written={**environment.written, **written})

@@ -30,7 +30,7 @@ def duration(text: str) -> float:
     """Seconds."""
     number, unit = _split(text)
     if unit not in TIMES:
-        raise ValueError(f"'{text}' is not a time with a unit, such as 60s, 5m or 500ms")
+        raise ValueError(f"'{text}' is not a time with a unit, such as 500ms, 60s, 5m or 24h")
     seconds = float(number) * TIMES[unit]
     if seconds <= 0:
         raise ValueError(f"'{text}' is not more than nothing")

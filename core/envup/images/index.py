@@ -14,13 +14,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from envup.files import write_atomically
+from envup.model import Pin
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Entry(NamedTuple):
     """One reference in the index. `options` has digests in the place of values from outside the Envfile. Times are
-    seconds since the epoch; `size` is bytes; `environment` holds the variables that the image declares."""
+    seconds since the epoch; `size` is bytes; `environment` holds the variables that the image declares; `pin` is what a
+    lock file says of it, None where that was not noted."""
 
     source: str
     options: Mapping[str, Any]
@@ -30,6 +32,12 @@ class Entry(NamedTuple):
     created: float
     last_used: float
     environment: Mapping[str, str] = MappingProxyType({})
+    pin: Pin | None = None
+
+    @property
+    def locked(self) -> str:
+        """The digest by which a lock file knows it."""
+        return self.pin.digest if self.pin else self.digest
 
 
 def key_of(source: str, options: Mapping[str, Any], distinction: Mapping[str, Any]) -> str:
@@ -51,8 +59,9 @@ class Index:
 
     def write(self, key: str, entry: Entry) -> None:
         """Put an entry in the place of what is there. Errors: `OSError`."""
-        facts = {name: value for name, value in entry._asdict().items() if name not in ("last_used", "environment")}
+        facts = {name: value for name, value in entry._asdict().items() if name != "last_used"}
         facts["environment"] = dict(entry.environment)
+        facts["pin"] = {"digest": entry.pin.digest, "facts": dict(entry.pin.facts)} if entry.pin else None
         write_atomically(self._path(key), json.dumps(facts, default=str).encode(), mode=0o600)
 
     def touch(self, key: str) -> None:
@@ -75,8 +84,9 @@ class Index:
 
 def _parse(path: Path) -> Entry | None:
     try:
-        facts = json.loads(path.read_bytes())
-        entry = Entry(**facts, last_used=path.stat().st_mtime)
+        facts = dict(json.loads(path.read_bytes()))
+        pin = Pin(**known) if (known := facts.pop("pin", None)) else None
+        entry = Entry(**facts, last_used=path.stat().st_mtime, pin=pin)
         sound = _DIGEST.fullmatch(entry.digest) is not None and isinstance(entry.size, int)
     except (FileNotFoundError, ValueError, TypeError):
         return None

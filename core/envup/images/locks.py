@@ -20,17 +20,37 @@ def exclusive(path: Path, waiting: Callable[[], None] | None = None) -> Iterator
 
     Errors: `InterruptedByUser` while waiting.
     """
-    descriptor = _open(path)
+    descriptor = open_file(path)
     try:
-        pause = _FIRST_PAUSE
-        while not _take(descriptor):
-            if waiting and pause == _FIRST_PAUSE:
-                waiting()
-            children.pause(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        await_lock(descriptor, waiting)
         yield
     finally:
         os.close(descriptor)
+
+
+def open_file(path: Path) -> int:
+    """A descriptor of a lock file, which is made where there is none. Closing it gives up the lock."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Whether the file is locked by this descriptor now, and by no other."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def await_lock(descriptor: int, waiting: Callable[[], None] | None = None) -> None:
+    """Lock the file once no other descriptor does. `waiting` is called once if another holds it. Errors:
+    `InterruptedByUser` while waiting."""
+    pause = _FIRST_PAUSE
+    while not try_lock(descriptor):
+        if waiting and pause == _FIRST_PAUSE:
+            waiting()
+        children.pause(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def lease(path: Path) -> int | None:
@@ -55,7 +75,7 @@ def claimed(path: Path) -> Iterator[bool]:
         yield True
         return
     try:
-        yield _take(descriptor)
+        yield try_lock(descriptor)
     finally:
         os.close(descriptor)
 
@@ -67,8 +87,8 @@ def workspace(parent: Path) -> Iterator[Path]:
 
     path = parent / f"{os.getpid()}-{os.urandom(6).hex()}"
     with exclusive(parent / "guard"):
-        descriptor = _open(_lock_of(path))
-        _take(descriptor)
+        descriptor = open_file(_lock_of(path))
+        try_lock(descriptor)
         path.mkdir(mode=0o711)
     try:
         yield path
@@ -93,15 +113,3 @@ def sweep(parent: Path) -> None:
 
 def _lock_of(path: Path) -> Path:
     return path.with_suffix(".lock")
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _take(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -23,7 +23,7 @@ from envup.events import Emit, Event
 from envup.files import write_atomically
 from envup.home import Home
 from envup.image import FetchContext, Image, ImageSource
-from envup.images import locks
+from envup.images import locks, pinning
 from envup.images.index import Entry, Index, key_of
 from envup.model import ImageReference
 from envup.value import Value, replace
@@ -76,10 +76,15 @@ class Store:
                     write_atomically(self._root / _SALT, os.urandom(16).hex().encode(), mode=0o600)
         return self._root
 
+    def salt(self) -> str:
+        """What keys digests of this user's secrets, made when it is first asked for. Errors: `EnvupError`."""
+        with _told("cannot store the image"):
+            return (self._made / _SALT).read_text()
+
     def find(self, reference: ImageReference) -> Image | None:
         """The image if it is in the store; fetches nothing, changes nothing. Errors: `EnvupError` when a file that the
         reference names is missing."""
-        return HOST if reference.source == "host" else self._find(self._key(reference))
+        return HOST if reference.source == "host" else self._find(reference)
 
     def ensure(
         self, reference: ImageReference, emit: Emit, *, action: str = "image", machine: str = "", refresh: bool = False
@@ -94,7 +99,7 @@ class Store:
         with _told("cannot store the image"):
             root = self._made
         key = self._key(reference)
-        if not refresh and (image := self._use(key)):
+        if not refresh and (image := self._use(reference)):
             return image
 
         def stamped(event: Event) -> None:
@@ -104,12 +109,12 @@ class Store:
             stamped(Event("progress", text="waiting for another command that fetches this image"))
 
         with _told("cannot store the image"), locks.exclusive(root / "locks" / f"{key}.lock", waiting):
-            if not refresh and (image := self._use(key)):
+            if not refresh and (image := self._use(reference)):
                 return image
             locks.sweep(self._root / "work")
             with locks.workspace(self._root / "work") as work:
                 self._fetch(key, reference, work, stamped)
-            if image := self._use(key):
+            if image := self._use(reference):
                 return image
         raise EnvupError("the image was removed while it was fetched", hint="run the command again")
 
@@ -149,6 +154,8 @@ class Store:
 
     def _key(self, reference: ImageReference) -> str:
         distinction = self._host.image_source(reference.source)().key(reference.options)
+        if reference.pin:
+            distinction = {**distinction, "locked": reference.pin.digest}
         return key_of(reference.source, self._kept(reference), distinction)
 
     def _kept(self, reference: ImageReference) -> Mapping[str, Any]:
@@ -158,7 +165,15 @@ class Store:
         options: Mapping[str, Any] = specs.kept(reference.options, reference.secrets, known)
         return options
 
-    def _find(self, key: str) -> Image | None:
+    def _find(self, reference: ImageReference) -> Image | None:
+        """The image, also where the reference as such stands for what it is locked at."""
+        image = self._stored(self._key(reference))
+        if image is not None or reference.pin is None:
+            return image
+        image = self._stored(self._key(replace(reference, pin=None)))
+        return image if image and image.locked.digest == reference.pin.digest else None
+
+    def _stored(self, key: str) -> Image | None:
         entry = self._index.read(key)
         if entry is None:
             return None
@@ -169,9 +184,9 @@ class Store:
             return None
         return _image(entry, blob) if whole else None
 
-    def _use(self, key: str) -> Image | None:
+    def _use(self, reference: ImageReference) -> Image | None:
         """The image if it is there, kept from being freed from now on."""
-        image = self._find(key)
+        image = self._find(reference)
         if image is None or image.archive is None:
             return None
         if image.digest not in self._leases:
@@ -180,8 +195,17 @@ class Store:
                 return None
             if self._leases.setdefault(image.digest, lease) != lease:
                 os.close(lease)
-        self._index.touch(key)
+        self._note_use(reference)
         return image
+
+    def _note_use(self, reference: ImageReference) -> None:
+        """What is locked stays to be found when the reference as such comes to stand for another image."""
+        key = self._key(reference)
+        if reference.pin and not self._index.read(key):
+            entry = self._index.read(self._key(replace(reference, pin=None)))
+            if entry and entry.locked == reference.pin.digest:
+                self._index.write(key, entry)
+        self._index.touch(key)
 
     def _fetch(self, key: str, reference: ImageReference, work: Path, emit: Emit) -> None:
         from envup.images import archive as archives
@@ -189,14 +213,16 @@ class Store:
         archive, scratch = work / "image.tar", work / "work"
         scratch.mkdir(mode=0o711)
         source = self._host.image_source(reference.source)()
-        fetched = source.fetch(reference.options, archive, FetchContext(scratch, emit))
+        fetched = source.fetch(reference.options, archive, FetchContext(scratch, emit, reference.pin))
         emit(Event("progress", text="checking the image"))
         contents = archives.inspect(archive)
         digest, size = _seal(archive)
+        pin = replace(fetched.pin, digest=fetched.pin.digest or digest)
+        pinning.require(reference, pin)
         now = time.time()
         architecture = fetched.architecture or contents.architecture
         options, environment = dict(self._kept(reference)), fetched.environment
-        entry = Entry(reference.source, options, digest, architecture, size, now, now, environment)
+        entry = Entry(reference.source, options, digest, architecture, size, now, now, environment, pin)
         blob = self._blob(digest)
         with locks.exclusive(self._root / "locks" / "store"):
             if not (blob.exists() and blob.stat().st_size == size):
@@ -221,9 +247,10 @@ class Store:
     def _describe(self, blob: Path) -> StoredImage:
         digest, status = f"sha256:{blob.stem}", blob.stat()
         entries = [entry for _, entry in self._index.entries() if entry and entry.digest == digest]
+        references = {key_of(entry.source, entry.options, {}): entry for entry in entries}
         return StoredImage(
             digest,
-            tuple(specs.image_in_words({"source": entry.source, **entry.options}) for entry in entries),
+            tuple(specs.image_in_words({"source": entry.source, **entry.options}) for entry in references.values()),
             status.st_size,
             min((entry.created for entry in entries), default=status.st_mtime),
             max((entry.last_used for entry in entries), default=status.st_mtime),
@@ -235,7 +262,7 @@ class Store:
 
 
 def _image(entry: Entry, blob: Path) -> Image:
-    return Image(entry.digest, blob, entry.architecture, entry.environment)
+    return Image(entry.digest, blob, entry.architecture, entry.environment, pin=entry.pin)
 
 
 def _seal(archive: Path) -> tuple[str, int]:

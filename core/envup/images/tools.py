@@ -11,6 +11,7 @@ from envup import children
 from envup.errors import EnvupError, InterruptedByUser
 from envup.events import Emit, Event, silent
 
+_PROXIES = frozenset(("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"))
 TAIL = 20
 """Lines of output that an error shows."""
 
@@ -23,15 +24,19 @@ class ToolError(EnvupError):
         self.exit_code = exit_code
 
 
-def run(argv: Sequence[str], *, emit: Emit = silent, environment: Mapping[str, str] | None = None) -> None:
-    """Run to the end; what it prints becomes events. It ends when envup is interrupted or dies.
+def run(
+    argv: Sequence[str], *, emit: Emit = silent, environment: Mapping[str, str] | None = None, clean: bool = False
+) -> None:
+    """Run to the end; what it prints becomes events. It ends when envup is interrupted or dies. `environment` is added
+    to the caller's variables; where `clean`, of these it has the proxies alone.
 
     Errors: `ToolError` for an exit code other than 0, `InterruptedByUser`, `EnvupError` when it cannot be started.
     """
     import subprocess
 
     tail: deque[str] = deque(maxlen=TAIL)
-    variables = {**os.environ, "LC_ALL": "C.UTF-8", **(environment or {})}
+    inherited = {name: value for name, value in os.environ.items() if not clean or name.lower() in _PROXIES}
+    variables = {**inherited, "LC_ALL": "C.UTF-8", **(environment or {})}
     options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     try:
         with children.child(mortal(argv), env=variables, **options) as process:

@@ -6,13 +6,14 @@ Beside them these modules are for providers, and keep their meaning as the contr
 
 - `provider`: all of a provider but what sets it apart; `directories`, `records`: its machines as directories, and the
   record of a running one; `trees`, `trial`, `disk`, `disk_images`: unpacked images, whether they can be layers, and
-  what lies above them
+  what lies above them; `layers`: what steps left, kept for other machines
 - `programs`: programs in a bare interpreter, and tools that run as root of a user namespace; for such programs,
   `syscalls`, `signals` and `variables`: what the standard library lacks there
 - `cgroups`, `limits`, `runtimes`: control groups, limits and their change; `ending`, `everyone`: the end of a machine's
   processes, from outside and from inside
 - `subids`, `userns`, `capabilities`, `confinement`: ids and user namespaces, what programs may do
 - `guestfiles`, `declared`: files that are written inside, mounts that no link in a machine can lead astray
+- `exporting`: all files of a machine as a tar stream, from outside
 - `listening`: ports of the host, bound or found to be taken
 - `accounts`, `executing`, `terminal`, `outcomes`, `packing`, `unpacking`, `transport`: for an agent in a machine that
   is no namespace: becoming a program, terminals, ends, tar streams
@@ -110,6 +111,8 @@ def dial(way: Way, port: int, *, machine: str, timeout: float, addresses: Sequen
     machine's where `way` names no other. Errors: `OSError` of the first address, `TransportError`."""
     from envup.namespaces import dialling
 
+    if "net" not in way.namespaces:
+        return dialling.connect_here(port, addresses, timeout=timeout)
     joined = tuple(kind for kind in way.namespaces if kind in ("user", "net"))
     arguments = replace(way, namespaces=joined).arguments()
     return dialling.connect(arguments, port, addresses, machine=machine, timeout=timeout)

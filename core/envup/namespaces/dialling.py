@@ -1,4 +1,4 @@
-"""Getting a connection from the program `dial`, seen from the host."""
+"""Connections into a machine's network: got from the program `dial`, or made here where that network is the host's."""
 
 from __future__ import annotations
 
@@ -46,3 +46,14 @@ def connect(way: Sequence[str], port: int, addresses: Sequence[str], *, machine:
     if answer:
         raise OSError(int(answer), os.strerror(int(answer)))
     raise TransportError(failure, details=said or "the helper was killed", hint="look at `env status`")
+
+
+def connect_here(port: int, addresses: Sequence[str], *, timeout: float) -> socket.socket:
+    """A connection to the first of the addresses that takes it. Errors: the `OSError` of the first."""
+    failures = []
+    for address in addresses:
+        try:
+            return socket.create_connection((address, port), timeout)
+        except OSError as error:
+            failures.append(error)
+    raise failures[0]

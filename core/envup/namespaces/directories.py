@@ -81,6 +81,14 @@ class Directories:
                 return f"{facts['labels'].get('envup.project', owner)}: {machine}"
         return None
 
+    def standing(self) -> dict[str, str]:
+        """Layers on which machines stand, each with the name of one that does."""
+        standing: dict[str, str] = {}
+        for name in _names(self._root):
+            for layer in (read(f"{self._root}/{name}/{MACHINE}") or {}).get("layers", ()):
+                standing[layer] = name.rpartition(".")[2]
+        return standing
+
     def _observe(self, name: str, boot: str) -> Instance | None:
         directory = f"{self._root}/{name}"
         facts = self._facts(directory)

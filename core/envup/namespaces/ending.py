@@ -1,12 +1,11 @@
 """Ending the processes of a machine, seen from the host."""
 
 # os rather than pathlib, which takes longer to load than all of this.
-# ruff: noqa: PTH116, PTH208
+# ruff: noqa: PTH208
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -15,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from envup.errors import EnvupError
 from envup.events import Emit, Event
-from envup.namespaces import programs, records
+from envup.namespaces import pids, programs, records
 
 if TYPE_CHECKING:
     from envup.namespaces import Way
 
 _PATIENCE = 1.0
 """Seconds that a killed machine is waited for before stopped host processes that must reap some of it are continued."""
-_NS_GET_PARENT = 0xB702
-"""ioctl_ns(2)."""
 
 
 def ask(way: Way, seconds: float, *, machine: str, emit: Emit, spared: Collection[int] = ()) -> None:
@@ -60,7 +57,7 @@ def end(run: Mapping[str, Any], grace: float, *, request: int = signal.SIGTERM) 
     try:
         if not records.lives(run["pid"], run["start"]):
             return
-        namespace = _namespace(f"/proc/{run['pid']}/ns/pid")
+        namespace = pids.namespace(f"/proc/{run['pid']}/ns/pid")
         if grace > 0:
             _send(descriptor, request)
             if _ended(descriptor, grace):
@@ -87,18 +84,11 @@ def _ended(descriptor: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def _namespace(link: str) -> int | None:
-    try:
-        return os.stat(link).st_ino
-    except OSError:
-        return None
-
-
 def _continue_stopped(namespace: int | None) -> None:
     """The kernel keeps a PID namespace until the host's processes that started programs in it have reaped them; one
     that a shell has stopped does not."""
     for process in _processes():
-        if namespace is not None and _namespace(f"/proc/{process}/ns/pid_for_children") == namespace:
+        if namespace is not None and pids.namespace(f"/proc/{process}/ns/pid_for_children") == namespace:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGCONT)
 
@@ -106,28 +96,10 @@ def _continue_stopped(namespace: int | None) -> None:
 def members(run: Mapping[str, Any]) -> set[int]:
     """Every process of a running machine, by its number on the host; none when it has ended. Those in PID namespaces
     that its programs made are among them."""
-    namespace = _namespace(f"/proc/{run['pid']}/ns/pid")
+    namespace = pids.namespace(f"/proc/{run['pid']}/ns/pid")
     if namespace is None or not records.lives(run["pid"], run["start"]):
         return set()
-    return {process for process in _processes() if _is_below(process, namespace)}
-
-
-def _is_below(process: int, namespace: int) -> bool:
-    """Whether a process is in a PID namespace, or in one that was made in it."""
-    try:
-        descriptor = os.open(f"/proc/{process}/ns/pid", os.O_RDONLY)
-    except OSError:
-        return False
-    while os.fstat(descriptor).st_ino != namespace:
-        child = descriptor
-        try:
-            descriptor = fcntl.ioctl(child, _NS_GET_PARENT)
-        except PermissionError:  # its parent is none that this process could see
-            return False
-        finally:
-            os.close(child)
-    os.close(descriptor)
-    return True
+    return {process for process in _processes() if pids.is_below(process, namespace)}
 
 
 def _processes() -> list[int]:

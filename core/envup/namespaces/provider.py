@@ -3,9 +3,11 @@ processes in namespaces of this host: all of `Provider` but what sets one such p
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
@@ -14,13 +16,29 @@ from envup.errors import EnvupError, TransportError
 from envup.image import Image
 from envup.namespaces import directories, records
 from envup.namespaces.directories import Directories
-from envup.provider import Command, HostCommand, ImageForms, Instance, MachineSpec, Port, Provider, ProviderContext
+from envup.provider import (
+    Command,
+    Export,
+    HostCommand,
+    ImageForms,
+    Instance,
+    Layer,
+    Layers,
+    MachineSpec,
+    Pause,
+    Port,
+    Provider,
+    ProviderContext,
+    Snapshot,
+    Snapshots,
+)
 
 if TYPE_CHECKING:
+    from envup.namespaces.layers import LayerStore
     from envup.namespaces.trees import Trees
 
 
-class NamespaceProvider(Provider, ImageForms):
+class NamespaceProvider(Provider, Export, ImageForms, Layers, Pause, Snapshots):
     """A provider that keeps its machines as `directories` and their images as `trees` describe. To be written beside
     `doctor` and `check`: `fill`, `launch`, `end` and `way`."""
 
@@ -34,14 +52,17 @@ class NamespaceProvider(Provider, ImageForms):
 
     @abstractmethod
     def fill(self, directory: Path, tree: Path, spec: MachineSpec, image: Image) -> Mapping[str, Any]:
-        """Put into the new directory of a machine what it needs; the facts to keep of it. Cut short, it is removed.
-        Errors: `EnvupError`, `OSError`."""
+        """Put into the new directory of a machine what it needs; the facts to keep of it. `tree` is what it begins
+        with, or the uppermost layer of that. Cut short, it is removed. Errors: `EnvupError`, `OSError`."""
 
     @abstractmethod
-    def launch(self, directory: Path, lock: int, tree: Path, facts: Mapping[str, Any], spec: MachineSpec) -> None:
+    def launch(
+        self, directory: Path, lock: int, trees: Sequence[Path], facts: Mapping[str, Any], spec: MachineSpec
+    ) -> None:
         """Start a machine that does not run, and return when a program can run in it and `records.write_run` has said
-        so. What it starts must be found from the record at every moment. `lock` is the descriptor of the directory's
-        lock, for a helper that is to keep it should this process die. Errors: `EnvupError`; `end` is called then."""
+        so. `trees` are its layers, the uppermost first, and its image at the end. What it starts must be found from the
+        record at every moment. `lock` is the descriptor of the directory's lock, for a helper that is to keep it should
+        this process die. Errors: `EnvupError`; `end` is called then."""
 
     @abstractmethod
     def end(self, directory: Path, run: Mapping[str, Any] | None, grace: float) -> None:
@@ -99,10 +120,17 @@ class NamespaceProvider(Provider, ImageForms):
 
     def create(self, spec: MachineSpec, image: Image, labels: Mapping[str, str]) -> Instance:
         """See `Provider`."""
+        from envup.namespaces import layers
+
         directory = self.machines.directory(labels)
-        common = {"labels": dict(labels), "image": image.digest}
-        with directories.told("make", directory), self.trees().use(image) as tree:
-            directories.make(directory, lambda: {**common, **self.fill(directory, tree, spec, image)})
+        with (
+            directories.told("make", directory),
+            self.trees().use(image) as tree,
+            self.layer_store().using(image.layer) as keys,
+        ):
+            common = {"labels": dict(labels), "image": image.digest, "layers": keys}
+            first = next(iter(layers.stack(self.context.data, keys)), tree)
+            directories.make(directory, lambda: {**common, **self.fill(directory, first, spec, image)})
         return self.machines.present(labels)
 
     def start(self, instance: Instance, spec: MachineSpec) -> Instance:
@@ -116,12 +144,16 @@ class NamespaceProvider(Provider, ImageForms):
         return self.machines.present(instance.labels)
 
     def _launch(self, directory: Path, lock: int, facts: Mapping[str, Any], spec: MachineSpec) -> None:
+        from envup.namespaces import layers, snapshots
+
         tree = self.trees().path(facts["image"])
         if not tree.is_dir():
             raise EnvupError(f"the image of machine '{spec.name}' is gone: {tree}", hint="destroy the machine")
+        snapshots.finish(directory)
+        trees = [*layers.stack(self.context.data, facts.get("layers", ())), tree]
         self._end(directory, 0)
         try:
-            self.launch(directory, lock, tree, facts, spec)
+            self.launch(directory, lock, trees, facts, spec)
         except BaseException:
             self._end(directory, 0)
             raise
@@ -138,6 +170,7 @@ class NamespaceProvider(Provider, ImageForms):
         directory = self.machines.directory(instance.labels)
         with directories.told("destroy", directory):
             self.trees().sweep()
+            self.layer_store().sweep()
             if directory.is_dir():
                 with directories.locked(directory):
                     self._end(directory, 0)
@@ -170,6 +203,155 @@ class NamespaceProvider(Provider, ImageForms):
         with self.trees().removing(digest):
             if user := self.machines.uses(digest):
                 raise EnvupError(f"the image {digest} is in use by {user}", hint="destroy that machine first")
+
+    def layers(self) -> Sequence[Layer]:
+        """See `Layers`."""
+        return self.layer_store().all()
+
+    def keeps_layers(self, spec: MachineSpec) -> bool:
+        """See `Layers`. Not where what is written lies on a file system that only the machine sees."""
+        return spec.resources.disk is None and spec.image.source != "host"
+
+    def keep_layer(self, instance: Instance, key: str, note: Mapping[str, Any]) -> None:
+        """See `Layers`."""
+        from envup.namespaces.keeping import Keeper
+
+        directory = self.machines.directory(instance.labels)
+        with directories.told("keep", directory), directories.held(directory):
+            facts = self.machines.facts(directory)
+            if not (directory / "upper").is_dir():
+                raise EnvupError(f"machine '{instance.machine}' has no layers on this file system")
+            lower, image = facts.get("layers", ()), self.trees().path(facts["image"])
+            still, first = partial(self._standing_still, directory), self._first(directory)
+            keeper = Keeper(self.layer_store(), directory / "upper", lower, image, facts["id"], still, first)
+            keeper.keep(key, note)
+
+    def export(self, instance: Instance, file: BinaryIO) -> None:
+        """See `Export`."""
+        from envup.namespaces import exporting, layers, snapshots
+
+        directory = self.machines.directory(instance.labels)
+        with directories.told("pack", directory), directories.held(directory):
+            facts = self.machines.facts(directory)
+            tree = self.trees().path(facts["image"])
+            if tree == Path("/"):
+                brief = f"machine '{instance.machine}' is a view of this very system, which no image is made of"
+                raise EnvupError(brief, hint="declare another image than `host`")
+            lowers = [*layers.stack(self.context.data, facts.get("layers", ())), tree]
+            snapshots.finish(directory)
+            with snapshots.copied(directory, partial(self._standing_still, directory), self._first(directory)) as copy:
+                owner = self.owner(directory)
+                exporting.pack(copy, lowers, file, instance.machine, self.context.emit, owner)
+
+    def owner(self, _directory: Path) -> Sequence[str]:
+        """What is put before a tool that reads a machine's files, so that it sees the owners that the machine sees."""
+        from envup.namespaces import programs
+
+        return programs.as_owner()
+
+    def snapshots(self, instance: Instance) -> Sequence[Snapshot]:
+        """See `Snapshots`."""
+        from envup.namespaces import snapshots
+
+        return snapshots.every(self.machines.directory(instance.labels))
+
+    def require_snapshots(self, instance: Instance) -> None:
+        """See `Snapshots`."""
+        from envup.namespaces import snapshots
+
+        directory = self.machines.directory(instance.labels)
+        with directories.told("keep", directory), directories.held(directory):
+            snapshots.finish(directory)
+            snapshots.require_part(directory)
+
+    def take_snapshot(self, instance: Instance, name: str) -> Snapshot:
+        """See `Snapshots`."""
+        from envup.namespaces import snapshots
+
+        directory = self.machines.directory(instance.labels)
+        with directories.told("keep", directory), directories.held(directory):
+            snapshots.finish(directory)
+            return snapshots.take(directory, name, partial(self._standing_still, directory), self._first(directory))
+
+    def restore_snapshot(self, instance: Instance, name: str) -> Instance:
+        """See `Snapshots`."""
+        from envup.namespaces import keeping, snapshots
+
+        directory = self.machines.directory(instance.labels)
+        with directories.told("restore", directory), directories.held(directory):
+            snapshots.finish(directory)
+            snapshots.require(directory, name)
+            self._end(directory, 0)
+            keeping.forget(self.layer_store(), self.machines.facts(directory)["id"])
+            snapshots.restore(directory, name)
+        return self.machines.present(instance.labels)
+
+    def copy_snapshot(self, source: Instance, name: str, spec: MachineSpec, labels: Mapping[str, str]) -> Instance:
+        """See `Snapshots`."""
+        from envup.namespaces import layers, snapshots
+
+        origin, directory = self.machines.directory(source.labels), self.machines.directory(labels)
+        with directories.told("make", directory), directories.held(origin):
+            snapshots.finish(origin)
+            snapshots.require(origin, name)
+            known = self.machines.facts(origin)
+            keys, image = known.get("layers", ()), Image(known["image"], None, known.get("architecture", ""))
+            first = next(iter(layers.stack(self.context.data, keys)), self.trees().path(image.digest))
+            common = {"labels": dict(labels), "image": image.digest, "layers": keys}
+
+            def fill() -> Mapping[str, Any]:
+                facts = self.fill(directory, first, spec, image)
+                snapshots.copy(origin, name, directory, spec.resources.disk)
+                return {**common, **facts}
+
+            directories.make(directory, fill)
+        return self.machines.present(labels)
+
+    def delete_snapshot(self, instance: Instance, name: str) -> None:
+        """See `Snapshots`."""
+        from envup.namespaces import snapshots
+
+        directory = self.machines.directory(instance.labels)
+        with directories.told("change", directory), directories.held(directory):
+            snapshots.finish(directory)
+            snapshots.delete(directory, name)
+
+    def paused(self, instance: Instance) -> contextlib.AbstractContextManager[None]:
+        """See `Pause`."""
+        return self._standing_still(self.machines.directory(instance.labels))
+
+    @contextlib.contextmanager
+    def _standing_still(self, directory: Path) -> Iterator[None]:
+        """The machine, if it runs, with all its programs paused."""
+        from envup.namespaces import pausing
+
+        first = self._first(directory)
+        with contextlib.nullcontext() if first is None else pausing.paused(first):
+            yield
+
+    def _first(self, directory: Path) -> int | None:
+        """The first process of the machine, if it runs."""
+        run = self.recorded(directory)
+        return None if run is None else self.way(run).pid
+
+    def remove_layer(self, key: str) -> None:
+        """See `Layers`."""
+        self.layer_store().remove(key)
+
+    def mend_layers(self) -> None:
+        """See `Layers`."""
+        from envup.namespaces import snapshots
+
+        self.layer_store().mend()
+        for directory in self.machines.all(None):
+            with contextlib.suppress(BlockingIOError, FileNotFoundError), directories.locked(directory, wait=False):
+                snapshots.sweep(directory)
+
+    def layer_store(self) -> LayerStore:
+        """The layers."""
+        from envup.namespaces.layers import LayerStore
+
+        return LayerStore(self.context, self.machines.standing)
 
     def trees(self) -> Trees:
         """The unpacked images."""

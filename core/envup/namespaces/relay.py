@@ -131,7 +131,8 @@ class _Program:
     def _reap(self) -> None:
         process, status = os.waitpid(self._child, os.WNOHANG | os.WUNTRACED)
         if process and os.WIFSTOPPED(status):
-            self._pause()
+            if os.WSTOPSIG(status) != signal.SIGSTOP:  # which is no job control: whoever stops it so has it go on
+                self._pause()
         elif process:
             self.status = status
 

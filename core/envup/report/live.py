@@ -70,7 +70,9 @@ class Live(Renderer):
             place = f"{event.machine}: " if event.machine else ""
             self._above.append(f"{place}{self.style.paint('yellow', 'warning')}: {clean(event.text)}")
         elif event.kind == "note" or not event.action:
-            self._above.append(sentence(event, self.names, self.style))
+            if not (line := sentence(event, self.names, self.style)):
+                return
+            self._above.append(line)
         else:
             buffer = self.buffers.get(event.action)
             if remaining := self.view.feed(event, buffer.last if buffer else ""):

@@ -44,6 +44,8 @@ def sentence(event: Event, names: Names, style: Style) -> str:
     match event.kind:
         case "started":
             return f"{place}{names.doing(event.action)}{f': {text}' if text else ''}"
+        case "consent":
+            return f"{place}agreed: {text}" if event.data["agreed"] else ""
         case "progress" | "note":
             return f"{place}{text}"
         case "finished":

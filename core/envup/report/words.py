@@ -12,6 +12,7 @@ _WORDS = {
     "stop": ("stopping", "stopped"),
     "start": ("starting", "started"),
     "suspend": ("suspending", "suspended"),
+    "pause": ("pausing", "paused"),
     "resume": ("resuming", "resumed"),
     "snapshot": ("taking snapshot", "taken snapshot"),
     "restore": ("restoring snapshot", "restored snapshot"),

@@ -1,4 +1,4 @@
-"""What `ProxyCommand` starts: `python -m envup.ssh [--home=ENVUP_HOME] DIRECTORY MACHINE`."""
+"""What `ProxyCommand` starts: `python -P -m envup.ssh [--home=ENVUP_HOME] DIRECTORY MACHINE`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _serve(directory: Path, machine: str) -> int:
     from envup.project import Project
     from envup.ssh import keys
 
-    project = Project.open(start=directory)
+    project = Project(directory, None)
     located = project.locate(machine)
     try:
         from envup.ssh import serving

@@ -1,6 +1,7 @@
 """SFTP for a machine that has no server for it: what the client asks for is done by a shell and coreutils or BusyBox.
 
-A file that is open is a copy on the host, which is sent when the client closes it.
+A file that is open is a copy on the host, which is sent when the client closes it; one that is written from its
+beginning to its end is sent as it comes.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import errno
 import os
 import posixpath
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import asyncssh
 
-Run = Callable[..., Awaitable[tuple[int, bytes, bytes]]]
-"""See `scripts.Scripts`."""
+from envup.ssh.scripts import Scripts
+from envup.ssh.writing import MAKE_DIRECTORY, Refused, Writing
 
 _STAT = "%f %s %u %g %X %Y"
 """Of stat(1): mode in hexadecimal, size, owner, group, seconds since the epoch of access and of change."""
@@ -24,9 +26,12 @@ for name in .* *; do
   case $name in .|..) continue;; esac
   if [ -e "$name" ] || [ -L "$name" ]; then printf '%s\\0' "./$name"; fi
 done"""
+_FREE = '[ ! -e "$2" ] && [ ! -L "$2" ] || { echo "File exists" >&2; exit 1; }; '
+_ADDING = asyncssh.FXF_WRITE | asyncssh.FXF_APPEND
 _CANONICAL = 'cd -- "$1" 2>/dev/null && pwd -P || printf "%s\\n" "$1"'
 _ERRORS = {
     b"No such file": errno.ENOENT,
+    b"nonexistent": errno.ENOENT,
     b"Permission denied": errno.EACCES,
     b"File exists": errno.EEXIST,
     b"not empty": errno.ENOTEMPTY,
@@ -38,28 +43,36 @@ _ERRORS = {
 
 
 class _Open:
-    """A file that the client has open; `changed` once it wrote to it."""
+    """A file that the client has open, `changed` once it wrote to the copy. While `writing` is there, there is none;
+    `is_cut` then says that it ends where that does. One on which a request failed is not `is_whole` any more."""
 
-    def __init__(self, path: bytes, file: IO[bytes], *, append: bool) -> None:
-        self.path, self.file, self.append, self.changed = path, file, append, False
+    def __init__(self, path: bytes, file: IO[bytes], *, append: bool = False, writing: Writing | None = None) -> None:
+        self.path, self.file, self.append, self.writing = path, file, append, writing
+        self.changed, self.is_cut, self.is_whole = False, False, True
         self.attributes: list[asyncssh.SFTPAttrs] = []
+
+
+def _whole(file_obj: object) -> _Open:
+    """Errors: `asyncssh.SFTPFailure` where an earlier request on it failed."""
+    assert isinstance(file_obj, _Open)
+    if not file_obj.is_whole:
+        raise asyncssh.SFTPFailure("an earlier request on this file has failed")
+    return file_obj
 
 
 class Files(asyncssh.SFTPServer):
     """The files of a machine as one user sees them. Relative paths begin at the home of that user."""
 
-    def __init__(self, chan: Any, run: Run) -> None:
+    def __init__(self, chan: Any, scripts: Scripts) -> None:
         super().__init__(chan)
-        self._run = run
+        self._scripts = scripts
 
     async def _do(self, script: str, *arguments: bytes | str, **streams: Any) -> bytes:
         """What it wrote. Errors: `OSError` or `asyncssh.SFTPFailure` with what it complained of."""
-        code, output, complaint = await self._run(script, *map(os.fsdecode, arguments), **streams)
+        code, output, complaint = await self._scripts.run(script, *map(os.fsdecode, arguments), **streams)
         if code:
-            number = next((number for text, number in _ERRORS.items() if text in complaint), None)
-            if number is not None:
-                raise OSError(number, os.strerror(number))
-            raise asyncssh.SFTPFailure(complaint.decode(errors="replace").strip() or f"exit code {code}")
+            with _told():
+                raise Refused(code, complaint)
         return output
 
     async def realpath(self, path: bytes) -> bytes:
@@ -74,9 +87,10 @@ class Files(asyncssh.SFTPServer):
         return _attributes(await self._do(f"exec stat -c '{_STAT}' -- \"$1\"", path))
 
     async def fstat(self, file_obj: object) -> asyncssh.SFTPAttrs:
-        assert isinstance(file_obj, _Open)
-        known = await self.stat(file_obj.path)
-        known.size = os.fstat(file_obj.file.fileno()).st_size
+        opened = _whole(file_obj)
+        await self._settle(opened)
+        known = await self.stat(opened.path)
+        known.size = os.fstat(opened.file.fileno()).st_size
         return known
 
     async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
@@ -89,34 +103,64 @@ class Files(asyncssh.SFTPServer):
             yield asyncssh.SFTPName(name.removeprefix(b"./"), attrs=_attributes(line))
 
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> _Open:
-        writes = pflags & (asyncssh.FXF_WRITE | asyncssh.FXF_APPEND)
+        append = bool(pflags & asyncssh.FXF_APPEND)
         file = tempfile.TemporaryFile(prefix="envup-sftp-")  # noqa: SIM115 - the client closes it
         try:
-            opened = _Open(path, file, append=bool(pflags & asyncssh.FXF_APPEND))
-            if writes:
-                await self._do(_opening(pflags), path)
-                opened.attributes.append(attrs)
-            if not pflags & asyncssh.FXF_TRUNC:
-                await self._do('exec cat -- "$1"', path, stdout=file)
+            if append or pflags & asyncssh.FXF_WRITE:
+                with _told():
+                    writing = await Writing.start(self._scripts, pflags, os.fsdecode(path), _mode(attrs))
+                return _Open(path, file, append=append, writing=writing)
+            await self._do('exec cat -- "$1"', path, stdout=file)
         except BaseException:
             file.close()
             raise
-        return opened
+        return _Open(path, file)
 
-    def read(self, file_obj: object, offset: int, size: int) -> bytes:
-        assert isinstance(file_obj, _Open)
-        return os.pread(file_obj.file.fileno(), size, offset)
+    async def read(self, file_obj: object, offset: int, size: int) -> bytes:
+        opened = _whole(file_obj)
+        await self._settle(opened)
+        return os.pread(opened.file.fileno(), size, offset)
 
-    def write(self, file_obj: object, offset: int, data: bytes) -> int:
-        assert isinstance(file_obj, _Open)
-        file_obj.changed = True
-        descriptor = file_obj.file.fileno()
-        return os.pwrite(descriptor, data, os.fstat(descriptor).st_size if file_obj.append else offset)
+    async def write(self, file_obj: object, offset: int, data: bytes) -> int:
+        opened = _whole(file_obj)
+        if opened.append and opened.writing is None:
+            with _told():
+                opened.writing = await Writing.start(self._scripts, _ADDING, os.fsdecode(opened.path), "")
+        if opened.writing is not None and (opened.append or offset == opened.writing.position):
+            with _told():
+                await opened.writing.write(data)
+            return len(data)
+        await self._settle(opened)
+        opened.changed = True
+        return os.pwrite(opened.file.fileno(), data, offset)
+
+    async def _settle(self, opened: _Open) -> None:
+        """Go on with a copy, where the client does more than to write on and on. Where that fails, no request on the
+        file is done any more."""
+        if opened.writing is not None:
+            opened.is_whole = False
+            await self._end_writing(opened)
+            opened.file.truncate(0)
+            await self._do('exec cat -- "$1"', opened.path, stdout=opened.file)
+            opened.is_whole = True
+
+    async def _end_writing(self, opened: _Open) -> None:
+        writing, opened.writing = opened.writing, None
+        assert writing is not None
+        with _told():
+            await writing.end()
+        if opened.is_cut and writing.position < writing.size:
+            await self._truncate(opened.path, writing.position)
+
+    async def _truncate(self, path: bytes, size: int) -> None:
+        await self._do('exec truncate -s "$2" -- "$1"', path, str(size))
 
     async def close(self, file_obj: object) -> None:
         assert isinstance(file_obj, _Open)
         with file_obj.file as file:
-            if file_obj.changed:
+            if file_obj.writing is not None:
+                await self._end_writing(file_obj)
+            elif file_obj.changed and file_obj.is_whole:
                 file.seek(0)
                 await self._do('exec cat > "$1"', file_obj.path, stdin=file)
         for attributes in file_obj.attributes:
@@ -124,35 +168,48 @@ class Files(asyncssh.SFTPServer):
 
     async def setstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
         if attrs.size is not None:
-            await self._do('exec truncate -s "$2" -- "$1"', path, str(attrs.size))
+            await self._truncate(path, attrs.size)
         if attrs.uid is not None and attrs.gid is not None:
             await self._do('exec chown "$2" -- "$1"', path, f"{attrs.uid}:{attrs.gid}")
-        if attrs.permissions is not None:
-            await self._do('exec chmod "$2" -- "$1"', path, f"{attrs.permissions & 0o7777:o}")
+        if mode := _mode(attrs):
+            await self._do('exec chmod "$2" -- "$1"', path, mode)
         if attrs.atime is not None and attrs.mtime is not None:
             times = 'touch -a -d "@$2" -- "$1" && touch -m -d "@$3" -- "$1"'
             await self._do(times, path, str(int(attrs.atime)), str(int(attrs.mtime)))
 
     async def fsetstat(self, file_obj: object, attrs: asyncssh.SFTPAttrs) -> None:
-        assert isinstance(file_obj, _Open)
+        opened = _whole(file_obj)
         if attrs.size is not None:
-            file_obj.file.truncate(attrs.size)
-            file_obj.changed, attrs.size = True, None
-        file_obj.attributes.append(attrs)
+            await self._cut(opened, attrs.size)
+            attrs.size = None
+        opened.attributes.append(attrs)
+
+    async def _cut(self, opened: _Open, size: int) -> None:
+        """Have the file be of that size. So do clients end one, where they have written."""
+        if opened.append:
+            if opened.writing is not None:
+                await self._end_writing(opened)
+            await self._truncate(opened.path, size)
+        elif opened.writing is not None and size == opened.writing.position:
+            opened.is_cut = True
+        else:
+            await self._settle(opened)
+            opened.file.truncate(size)
+            opened.changed = True
 
     async def remove(self, path: bytes) -> None:
         await self._do('[ ! -d "$1" ] || [ -L "$1" ] || { echo "Is a directory" >&2; exit 1; }; exec rm -- "$1"', path)
 
     async def mkdir(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
-        await self._do('exec mkdir -- "$1"', path)
+        await self._do(MAKE_DIRECTORY, path, _mode(attrs))
+        attrs.permissions = None
         await self.setstat(path, attrs)
 
     async def rmdir(self, path: bytes) -> None:
         await self._do('exec rmdir -- "$1"', path)
 
     async def rename(self, oldpath: bytes, newpath: bytes) -> None:
-        there = '[ ! -e "$2" ] && [ ! -L "$2" ] || { echo "File exists" >&2; exit 1; }; '
-        await self._do(f'{there}exec mv -- "$1" "$2"', oldpath, newpath)
+        await self._do(f'{_FREE}exec mv -- "$1" "$2"', oldpath, newpath)
 
     async def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
         await self._do('exec mv -f -T -- "$1" "$2"', oldpath, newpath)
@@ -161,16 +218,23 @@ class Files(asyncssh.SFTPServer):
         return (await self._do('exec readlink -- "$1"', path)).removesuffix(b"\n")
 
     async def symlink(self, oldpath: bytes, newpath: bytes) -> None:
-        await self._do('exec ln -s -- "$1" "$2"', oldpath, newpath)
+        await self._do(f'{_FREE}exec ln -s -- "$1" "$2"', oldpath, newpath)
 
 
-def _opening(flags: int) -> str:
-    """A script that fails where the file could not be opened so, and changes no more than that would."""
-    if flags & asyncssh.FXF_CREAT and flags & asyncssh.FXF_EXCL:
-        return 'set -C; : > "$1"'
-    if flags & asyncssh.FXF_TRUNC:
-        return ': > "$1"' if flags & asyncssh.FXF_CREAT else ': < "$1" && : > "$1"'
-    return ': >> "$1"' if flags & asyncssh.FXF_CREAT else ': < "$1" && : >> "$1"'
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raises what a script complained of as an error that the client knows."""
+    try:
+        yield
+    except Refused as error:
+        number = next((number for text, number in _ERRORS.items() if text in error.complaint), None)
+        if number is not None:
+            raise OSError(number, os.strerror(number)) from error
+        raise asyncssh.SFTPFailure(str(error)) from error
+
+
+def _mode(attributes: asyncssh.SFTPAttrs) -> str:
+    return "" if attributes.permissions is None else f"{attributes.permissions & 0o7777:o}"
 
 
 def _attributes(line: bytes) -> asyncssh.SFTPAttrs:

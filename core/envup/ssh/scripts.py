@@ -22,10 +22,18 @@ class Scripts:
     ) -> tuple[int, bytes, bytes]:
         """The exit code, what a script wrote and what it complained of, in English; `stdin` and `stdout` may be files
         of the host. Errors: `OSError`, `EnvupError` when the machine cannot be entered."""
+        process = await self.start(script, *arguments, stdin=stdin, stdout=stdout)
+        output, complaint = await process.communicate()
+        return await process.wait(), output or b"", complaint
+
+    async def start(
+        self, script: str, *arguments: str, stdin: Any = subprocess.PIPE, stdout: Any = subprocess.PIPE
+    ) -> asyncio.subprocess.Process:
+        """One that runs. Errors: as `run`."""
         argv = ("/bin/sh", "-c", script, "sh", *arguments)
         command = Command(argv, user=self._user, environment={"LC_ALL": "C"})
         host = self._located.provider.command(self._located.instance, command)
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             *host.argv,
             stdin=stdin,
             stdout=stdout,
@@ -33,5 +41,3 @@ class Scripts:
             env=original_environment() | dict(host.environment),
             start_new_session=True,
         )
-        output, complaint = await process.communicate()
-        return await process.wait(), output or b"", complaint

@@ -14,12 +14,13 @@ import asyncssh
 
 from envup.errors import EnvupError
 from envup.project import Located
-from envup.provider import Dial
+from envup.provider import dialler
 from envup.ssh.carrying import Forwarded
 from envup.ssh.keys import Keys
 from envup.ssh.sessions import Session
 
 _PIECE = 1 << 20
+_PACKET = 1 << 17
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -50,6 +51,7 @@ async def _serve(connection: socket.socket, located: Located, keys: Keys) -> Non
         kbdint_auth=False,
         agent_forwarding=False,
         x11_forwarding=False,
+        max_pktsize=_PACKET,
         encoding=None,
         line_editor=False,
     )
@@ -80,12 +82,13 @@ class _Server(asyncssh.SSHServer):
         return self._reached(dest_port)
 
     async def _reached(self, port: int) -> asyncssh.SSHTCPSession[bytes]:
-        provider = self._located.provider
-        if not isinstance(provider, Dial):
-            reason = f"provider {provider.name} cannot reach ports of its machines"
+        located = self._located
+        within = await asyncio.to_thread(dialler, located.provider, located.instance)
+        if within is None:
+            reason = f"provider {located.provider.name} cannot reach ports of this machine from the inside"
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, reason)
         try:
-            made = await asyncio.to_thread(provider.dial, self._located.instance, port)
+            made = await asyncio.to_thread(within.dial, located.instance, port)
         except (OSError, EnvupError) as error:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error)) from error
         made.setblocking(False)

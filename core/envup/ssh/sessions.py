@@ -173,7 +173,7 @@ class Session(Carrier, asyncssh.SSHServerSession[bytes]):
 
     def _serve_files(self) -> None:
         """Let AsyncSSH speak SFTP, with files as the machine's shell has them."""
-        self._files = SSHServerStreamSession(None, lambda channel: Files(channel, self._scripts.run), 3)
+        self._files = SSHServerStreamSession(None, lambda channel: Files(channel, self._scripts), 3)
         self._files.connection_made(self.channel)
         self._files.session_started()
         for data in self.early():

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +22,8 @@ from envup.errors import EnvupError
 from envup.value import Value
 
 _FORMAT = 2
+_RESERVE = 256 << 10
+"""Bytes: SQLite's index of its log takes 32 KiB, and what a command records some pages."""
 
 JOURNAL_KEPT = 1000
 """Ended journal entries that are kept of one environment."""
@@ -67,13 +71,15 @@ class Records(Value):
     """All that is remembered of one environment. `steps` is by machine, of its recorded instance, in order;
     `unfinished` are the (machine, action) that a command which died had begun, each with its provider; `unready` the
     machines whose probe did not succeed since they were last started or provisioned; `failed` has the machines whose
-    last step did not succeed, each with that action (`provision:N`)."""
+    last step did not succeed, each with that action (`provision:N`); `snapshots` the names of each machine's, as far as
+    they were taken by envup on this host."""
 
     machines: Mapping[str, MachineRecord]
     steps: Mapping[str, tuple[StepRecord, ...]]
     unfinished: Mapping[tuple[str, str], str] = MappingProxyType({})
     unready: frozenset[str] = frozenset()
     failed: Mapping[str, str] = MappingProxyType({})
+    snapshots: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 class State:
@@ -83,6 +89,8 @@ class State:
         self._lock, self._path = threading.Lock(), path
         self.set_aside: Path | None = None
         """The damaged file that was there before, under its new name."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _keep_room(path.with_name(f"{path.name}.reserve"))
         try:
             self._database = _open(path)
         except sqlite3.OperationalError as error:
@@ -133,7 +141,15 @@ class State:
             )
         }
         kept = {name: tuple(rows) for name, rows in steps.items()}
-        return Records(machines, kept, unfinished, self._unready(environment), self._failed(environment))
+        unready, failed = self._unready(environment), self._failed(environment)
+        return Records(machines, kept, unfinished, unready, failed, self._snapshots(environment))
+
+    def _snapshots(self, environment: str) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        query = "SELECT machine, name FROM snapshot WHERE environment = ? AND name != '' ORDER BY machine, name"
+        for machine, name in self._all(query, environment):
+            found[machine] = (*found.get(machine, ()), name)
+        return found
 
     def _unready(self, environment: str) -> frozenset[str]:
         last = self._all(
@@ -224,9 +240,11 @@ class State:
                 (snapshot, environment, machine),
             )
 
-    def go_back_to_snapshot(self, environment: str, machine: str, snapshot: str, *, spec: bool) -> None:
-        """Record of a machine which steps had run when a snapshot was taken, and with `spec` what it was; no step where
-        that was not noted."""
+    def go_back_to_snapshot(
+        self, environment: str, machine: str, snapshot: str, *, spec: bool, steps: int | None = None
+    ) -> None:
+        """Record of a machine which steps had run when a snapshot was taken, of these the first `steps` if that is
+        given, and with `spec` what it was; no step where that was not noted."""
         known = "environment = ? AND machine = ?"
         of_instance = (
             f"SELECT spec FROM snapshot AS kept WHERE {known} AND name = ? AND kept.instance = machine.instance"
@@ -236,14 +254,40 @@ class State:
             self._database.execute(f"DELETE FROM step WHERE {known}", key[:2])
             self._database.execute(
                 "INSERT INTO step SELECT environment, machine, instance, position, name, definition, content, files,"
-                f" finished FROM snapshot_step WHERE {known} AND snapshot = ?",
-                key,
+                f" finished FROM snapshot_step WHERE {known} AND snapshot = ? AND position < coalesce(?, position + 1)",
+                (*key, steps),
             )
             if spec:
                 self._database.execute(
                     f"UPDATE machine SET spec = coalesce(({of_instance}), spec) WHERE environment = ? AND name = ?",
                     (*key, *key[:2]),
                 )
+
+    def steps_in_common(self, environment: str, machine: str, snapshot: str) -> int:
+        """How many steps, from the first on, have run both in a machine as it is and in a snapshot of it."""
+        now = self.records(environment).steps.get(machine, ())
+        pairs = zip(now, self.steps_of_snapshot(environment, machine, snapshot), strict=False)
+        return sum(1 for _pair in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    def steps_of_snapshot(self, environment: str, machine: str, snapshot: str) -> tuple[StepRecord, ...]:
+        """Which steps had run when a snapshot was taken; none where that was not noted."""
+        rows = self._all(
+            "SELECT position, name, definition, content, files FROM snapshot_step"
+            " WHERE environment = ? AND machine = ? AND snapshot = ? ORDER BY position",
+            environment,
+            machine,
+            snapshot,
+        )
+        return tuple(
+            StepRecord(position, name, definition, content, json.loads(files))
+            for position, name, definition, content, files in rows
+        )
+
+    def spec_of_snapshot(self, environment: str, machine: str, snapshot: str) -> Mapping[str, Any]:
+        """What its machine was declared as when a snapshot was taken; empty where that was not noted."""
+        known = "environment = ? AND machine = ? AND name = ?"
+        rows = self._all(f"SELECT spec FROM snapshot WHERE {known}", environment, machine, snapshot)
+        return json.loads(rows[0][0]) if rows else {}
 
     def forget_snapshot(self, environment: str, machine: str, snapshot: str) -> None:
         """Drop what was noted with a snapshot."""
@@ -356,8 +400,19 @@ def _told(error: sqlite3.DatabaseError, path: Path) -> EnvupError:
     return EnvupError(f"cannot use the records in {path}: {error}", hint=hint)
 
 
+def _keep_room(reserve: Path) -> None:
+    """Have room for what is to be recorded when the disk is full, so that the machine which fills it can be removed: a
+    file that goes then, and comes back where there is plenty."""
+    found = os.statvfs(reserve.parent)
+    free = found.f_frsize * (found.f_bavail if os.geteuid() else found.f_bfree)
+    if free < _RESERVE:
+        reserve.unlink(missing_ok=True)
+    elif free > 16 * _RESERVE and not reserve.exists():
+        with contextlib.suppress(OSError), reserve.open("xb") as file:
+            os.posix_fallocate(file.fileno(), 0, _RESERVE)
+
+
 def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         path.touch(mode=0o600)  # the files that SQLite puts beside it get the same mode
     database = sqlite3.connect(path, timeout=30.0, check_same_thread=False)

@@ -161,10 +161,17 @@ def test_addresses_that_are_told_are_reached_from_the_host(subject: Subject) -> 
             assert asked(number, b"hello", address) == b"HELLO"
 
 
+def needs_dial(subject: Subject, instance: Instance) -> None:
+    """Leave the case out where this account cannot do so."""
+    if not subject.provider.can_dial(instance):
+        subject.leave_out("the ability Dial, with this account")
+
+
 def test_a_port_that_listens_in_the_machine_is_dialled_and_no_other(subject: Subject) -> None:
     subject.needs(Dial)
     number, other = free(), free()
     with subject.running(subject.spec("server")) as instance:
+        needs_dial(subject, instance)
         with pytest.raises(ConnectionRefusedError):
             subject.provider.dial(instance, number, timeout=PATIENCE)
         with serving(subject, instance, number):
@@ -180,6 +187,7 @@ def test_a_port_that_listens_in_the_machine_is_dialled_and_no_other(subject: Sub
 def test_a_machine_that_does_not_run_cannot_be_dialled(subject: Subject) -> None:
     subject.needs(Dial)
     with subject.running(subject.spec("server")) as instance:
+        needs_dial(subject, instance)
         subject.provider.stop(instance, grace=1)
         with pytest.raises(TransportError):
             subject.provider.dial(instance, 8095, timeout=PATIENCE)

@@ -136,3 +136,28 @@ def test_destroy_takes_snapshots_along(subject: Subject) -> None:
         assert names(subject, instance) == []
     finally:
         subject.provider.destroy(instance)
+
+
+def test_another_machine_begins_with_a_snapshot(subject: Subject, kept: Instance) -> None:
+    write(subject, kept, "then")
+    change = "ln /srv/state /srv/linked; chown 12:34 /srv/state; chmod 640 /srv/state; rm -rf /var/cache/apt"
+    subject.shell(kept, change)
+    subject.provider.take_snapshot(kept, "origin")
+    write(subject, kept, "now")
+    spec = subject.spec("copy")
+    labels = {**kept.labels, "envup.machine": "copy"}
+    copied = subject.provider.copy_snapshot(kept, "origin", spec, labels)
+    try:
+        assert (copied.machine, copied.id == kept.id) == ("copy", False)
+        copied = subject.provider.start(copied, spec)
+        assert state(subject, copied) == "then"
+        seen = subject.shell(copied, "stat -c '%u:%g %a %h' /srv/state; ls /var/cache").split()
+        assert seen[:3] == ["12:34", "640", "2"]
+        assert "apt" not in seen
+        write(subject, copied, "other")
+        assert state(subject, kept) == "now"
+        assert names(subject, copied) == []
+    finally:
+        subject.provider.destroy(copied)
+        subject.provider.delete_snapshot(kept, "origin")
+    assert state(subject, kept) == "now"

@@ -1,14 +1,15 @@
-"""A suspended machine stands still and goes on where it stood."""
+"""A suspended machine stands still and goes on where it stood, and so do the programs of one that is paused."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from envup.errors import EnvupError
-from envup.provider import Instance, Suspend
+from envup.provider import Instance, Pause, Suspend
 from envup.testing.subject import Subject
 
 pytestmark = pytest.mark.usefixtures("check_no_leak")
@@ -19,8 +20,14 @@ COUNT = f"setsid -f sh -c '{LOOP}' >/dev/null 2>&1"
 
 @pytest.fixture
 def counting(subject: Subject) -> Iterator[Instance]:
-    """A machine in which a program counts."""
+    """A machine that can be suspended, in which a program counts."""
     subject.needs(Suspend)
+    with begun(subject) as instance:
+        yield instance
+
+
+@contextlib.contextmanager
+def begun(subject: Subject) -> Iterator[Instance]:
     with subject.running(subject.spec("counter")) as instance:
         subject.shell(instance, f"{COUNT}; until [ -s /srv/count ]; do sleep 0.02; done")
         yield instance
@@ -65,3 +72,16 @@ def test_a_suspended_machine_is_destroyed(subject: Subject, counting: Instance) 
     subject.provider.suspend(counting)
     subject.provider.destroy(counting)
     assert subject.state("counter") == "absent"
+
+
+def test_programs_are_paused_for_a_moment_and_go_on(subject: Subject) -> None:
+    subject.needs(Pause)
+    with begun(subject) as instance:
+        with subject.provider.paused(instance):
+            before = count(subject, instance)
+            assert subject.state("counter") == "running"
+            time.sleep(1)
+            assert count(subject, instance) == before
+        deadline = time.monotonic() + 20
+        while count(subject, instance) == before:
+            assert time.monotonic() < deadline, "its programs did not go on"

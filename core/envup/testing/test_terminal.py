@@ -17,6 +17,9 @@ import pytest
 from envup.provider import Command, Instance
 from envup.testing.subject import PATIENCE, Subject
 
+WAIT = b"sh -c 'echo be\"\"gun; exec sleep 300'"
+"""A line that says when the program is there, in another way than it is typed."""
+
 
 class Session:
     """A program in a machine, started from a terminal of the host as a shell would."""
@@ -87,9 +90,9 @@ def test_it_has_the_size_of_the_callers_and_follows_it(session: Session) -> None
 
 
 def test_control_c_interrupts_the_program_and_not_the_session(session: Session) -> None:
-    session.type(b"sleep 300; echo after $?\n")
-    session.expect(b"sleep 300; echo after $?\r\n")
-    time.sleep(0.3)
+    session.type(WAIT + b"; echo after $?\n")
+    session.expect(WAIT + b"; echo after $?\r\n")
+    session.expect(b"begun")
     session.type(b"\x03")
     session.type(b"echo al''ive\n")
     session.expect(b"alive")
@@ -98,9 +101,9 @@ def test_control_c_interrupts_the_program_and_not_the_session(session: Session) 
 
 
 def test_job_control_works(session: Session) -> None:
-    session.type(b"sleep 300\n")
-    session.expect(b"sleep 300\r\n")
-    time.sleep(0.3)
+    session.type(WAIT + b"\n")
+    session.expect(WAIT + b"\r\n")
+    session.expect(b"begun")
     session.type(b"\x1a")
     session.expect(b"Stopped")
     session.type(b"kill %1; fg; exit 4\n")

@@ -7,13 +7,16 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envup.errors import EnvupError
 from envup.events import Event
 from envup.image import FetchContext, Fetched, ImageSource
 from envup.images import subordinate, tools
-from envup.value import Value
+from envup.model import HostCode, Pin
+
+if TYPE_CHECKING:
+    from envup.images.sources.mmdebstrap import Recipe
 
 _ARCHITECTURES = {
     "x86_64": "amd64",
@@ -34,45 +37,51 @@ _APT_LEFTOVERS = (
 )
 
 
-class _Recipe(Value):
-    """What to build. `mirrors` are URIs or lines of sources.list(5); none leaves the choice to the tool."""
-
-    distribution: str
-    suite: str
-    variant: str
-    components: tuple[str, ...]
-    include: tuple[str, ...]
-    architecture: str
-    keyring: str
-    mirrors: tuple[str, ...]
-
-
 class Debootstrap(ImageSource):
     """`image: debian/bookworm` and `image: {debootstrap: {…}}`."""
 
     name = "debootstrap"
 
+    def title(self, options: Mapping[str, Any]) -> str:
+        """Distribution, suite and architecture."""
+        architecture = options.get("architecture") or native_architecture()
+        return f"{options.get('distribution') or 'debian'}/{options['suite']}@{architecture}"
+
     def key(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """The architecture, which is the host's by default."""
         return {"architecture": options.get("architecture") or native_architecture()}
 
+    def host_code(self, options: Mapping[str, Any]) -> HostCode | None:
+        """Programs of the packages run while they are installed, as root where envup is. That they come from the
+        distribution is known by its keys, which `keyring` and options of a line in `mirror` set aside."""
+        mirror, keyring = str(options.get("mirror") or ""), str(options.get("keyring") or "")
+        if not keyring and "[" not in mirror:
+            return None
+        what = f"installs packages that {keyring or 'nobody'} signs, from {mirror or 'the default mirror'}"
+        return HostCode(what, tuple(Path(path) for path in (keyring,) if path))
+
+    def require_pin(self, pin: Pin) -> None:
+        """That says which packages there are, which debootstrap does not."""
+        if not pin.facts:
+            brief = "what debootstrap has built cannot be built again, and is not locked"
+            raise EnvupError(brief, hint="run: apt-get install mmdebstrap; then `env lock --update`")
+
     def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
-        recipe = _recipe(options)
+        from envup.images.sources import mmdebstrap
+
+        recipe = _recipe(options, context.pin)
         tool = _tool(recipe)
-        text = f"building {recipe.distribution}/{recipe.suite} ({recipe.architecture}) with {Path(tool).name}"
+        text = f"building {recipe.title} ({recipe.architecture}) with {Path(tool).name}"
         context.emit(Event("progress", text=text))
         try:
             if Path(tool).name == "mmdebstrap":
-                _with_mmdebstrap(tool, recipe, archive, context)
-            else:
-                _with_debootstrap(tool, recipe, archive, context)
+                return Fetched(recipe.architecture, pin=mmdebstrap.build(tool, recipe, archive, context))
+            _with_debootstrap(tool, recipe, archive, context)
         except tools.ToolError as error:
             hint = (
                 error.hint or "check the names of suite, variant and packages, the mirror, and the network of this host"
             )
-            raise EnvupError(
-                f"cannot build {recipe.distribution}/{recipe.suite}: {error.brief}", details=error.details, hint=hint
-            ) from error
+            raise EnvupError(f"cannot build {recipe.title}: {error.brief}", details=error.details, hint=hint) from error
         return Fetched(recipe.architecture)
 
 
@@ -82,18 +91,35 @@ def native_architecture() -> str:
     return _ARCHITECTURES.get(machine, machine)
 
 
-def _recipe(options: Mapping[str, Any]) -> _Recipe:
+def _recipe(options: Mapping[str, Any], pin: Pin | None) -> Recipe:
+    from envup.images.sources import debian
+    from envup.images.sources.mmdebstrap import Recipe
+
     distribution, suite = str(options.get("distribution") or "debian"), str(options["suite"])
     architecture = str(options.get("architecture") or native_architecture())
     components = tuple(options.get("components") or ("main",))
     mirror = str(options.get("mirror") or "")
-    mirrors = (mirror,) if mirror else _host_mirrors(distribution, suite, components, architecture)
+    mirrors = (mirror,) if mirror else debian.locked_mirrors(pin) if pin else ()
+    mirrors = mirrors or _host_mirrors(distribution, suite, components, architecture)
     include = tuple(options.get("include") or ())
     if any("https://" in line for line in mirrors) and "ca-certificates" not in include:
         include = (*include, "ca-certificates")  # without it, apt in the machine cannot reach its own mirror
     keyring = str(options.get("keyring") or "") or _foreign_keyring(distribution, mirror)
     variant = str(options.get("variant") or "minbase")
-    return _Recipe(distribution, suite, variant, components, include, architecture, keyring, mirrors)
+    moment = debian.locked_time(pin) if pin else debian.moment_of(mirror, time.time())
+    return Recipe(
+        distribution,
+        suite,
+        variant,
+        components,
+        include,
+        architecture,
+        keyring,
+        mirrors,
+        own_mirrors=not mirror,
+        time=moment,
+        packages=debian.locked_packages(pin) if pin else {},
+    )
 
 
 def _host_mirrors(distribution: str, suite: str, components: Sequence[str], architecture: str) -> tuple[str, ...]:
@@ -123,46 +149,28 @@ def _foreign_keyring(distribution: str, mirror: str) -> str:
     return str(keyring)
 
 
-def _tool(recipe: _Recipe) -> str:
+def _tool(recipe: Recipe) -> str:
     """mmdebstrap where it is, else debootstrap. Errors: `EnvupError` with the remedy where neither can be used."""
-    what = f"building {recipe.distribution}/{recipe.suite}"
-    mmdebstrap = shutil.which("mmdebstrap", path=tools.search_path())
+    what = f"building {recipe.title}"
+    better = shutil.which("mmdebstrap", path=tools.search_path())
     debootstrap = shutil.which("debootstrap", path=tools.search_path())
-    if mmdebstrap:
+    if better:
         if os.geteuid():
             subordinate.require(what)
         if recipe.architecture != native_architecture():
             tools.require("arch-test", "arch-test", f"{what} for {recipe.architecture}")
-        return mmdebstrap
-    if debootstrap and not os.geteuid():
+        return better
+    if debootstrap and not os.geteuid() and not recipe.packages:
         return debootstrap
-    needs = "needs the program mmdebstrap" if os.geteuid() else "needs the program mmdebstrap or debootstrap"
+    needs = (
+        "needs the program mmdebstrap"
+        if os.geteuid() or recipe.packages
+        else "needs the program mmdebstrap or debootstrap"
+    )
     raise EnvupError(f"{what} {needs}", hint="run: apt-get install mmdebstrap")
 
 
-def _with_mmdebstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchContext) -> None:
-    argv = [
-        tool,
-        "--mode=unshare" if os.geteuid() else "--mode=root",
-        "--format=tar",
-        f"--variant={recipe.variant}",
-        f"--architectures={recipe.architecture}",
-        f"--components={','.join(recipe.components)}",
-        *([f"--include={','.join(recipe.include)}"] if recipe.include else []),
-        *([f"--keyring={recipe.keyring}"] if recipe.keyring else []),
-        recipe.suite,
-        str(archive),
-        *recipe.mirrors,
-    ]
-    if not os.geteuid():
-        tools.run(argv, emit=context.emit, environment=_environment(context.work))
-        return
-    with subordinate.scratch(tool) as scratch:
-        # nor may a subordinate id read what is in the user's home
-        tools.run(argv, emit=context.emit, environment={**_environment(scratch), "HOME": "/nonexistent"})
-
-
-def _with_debootstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchContext) -> None:
+def _with_debootstrap(tool: str, recipe: Recipe, archive: Path, context: FetchContext) -> None:
     from envup.images.sources.directory import pack
 
     root = context.work / "root"
@@ -179,14 +187,9 @@ def _with_debootstrap(tool: str, recipe: _Recipe, archive: Path, context: FetchC
         str(root),
         *([uri] if uri else []),
     ]
-    tools.run(argv, emit=context.emit, environment=_environment(context.work))
+    variables = {"PATH": tools.search_path(), "SOURCE_DATE_EPOCH": str(recipe.time), "TMPDIR": str(context.work)}
+    tools.run(argv, emit=context.emit, environment=variables)
     lines = [line for line in recipe.mirrors if line.startswith("deb ")]
     if lines:
         (root / "etc/apt/sources.list").write_text("\n".join(lines) + "\n")
     pack(root, archive, context, exclude=_APT_LEFTOVERS)
-
-
-def _environment(temporary: Path) -> Mapping[str, str]:
-    """Times in the image do not pass the last midnight, so that two builds of one day are the same."""
-    midnight = int(time.time()) // 86400 * 86400
-    return {"PATH": tools.search_path(), "SOURCE_DATE_EPOCH": str(midnight), "TMPDIR": str(temporary)}

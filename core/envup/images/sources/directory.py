@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from envup import content
+from envup.envfile import NAMES, own_files
 from envup.errors import EnvupError
 from envup.image import FetchContext, Fetched, ImageSource
 from envup.images import tools
+from envup.model import Pin
 
 _PACK = (
     "--create",
@@ -29,7 +32,9 @@ _PACK = (
 
 class Directory(ImageSource):
     """`image: {directory: PATH}`. Other file systems mounted in the tree and what is below its /dev are left out. For
-    an ordinary account, what it owns becomes root's in the image, as it would in a user namespace of its own."""
+    an ordinary account, what it owns becomes root's in the image, as it would in a user namespace of its own. A lock
+    file knows it by names, contents and what may be executed, as times and other modes differ between checkouts, and so
+    does what is left out beside an Envfile in the tree."""
 
     name = "directory"
 
@@ -49,7 +54,7 @@ class Directory(ImageSource):
             raise EnvupError(
                 f"cannot pack the image directory {root}", details=error.details, hint=error.hint
             ) from error
-        return Fetched()
+        return Fetched(pin=Pin(f"sha256:{content.portable([root], root, own_files(root / NAMES[0]))}"))
 
 
 def pack(root: Path, archive: Path, context: FetchContext, exclude: tuple[str, ...] = ()) -> None:

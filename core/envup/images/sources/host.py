@@ -14,6 +14,7 @@ class Host(ImageSource):
     """`image: host`. The store answers for it, so that `fetch` is never reached."""
 
     name = "host"
+    lockable = False
 
     def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:  # noqa: ARG002
         raise EnvupError("the image 'host' has no archive", hint="use a provider that can show the host itself: chroot")

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from envup.image import FetchContext, Fetched, ImageSource
-from envup.images import located
+from envup.images import located, metadata
 
 
 class Tarball(ImageSource):
-    """`image: {tarball: PATH-OR-URL, sha256: …}`. The checksum is that of the file as it is; a URL needs it."""
+    """`image: {tarball: PATH-OR-URL, sha256: …}`. The checksum is that of the file as it is; a URL needs it. What
+    `env package` wrote brings the variables of its machine's image along."""
 
     name = "tarball"
 
@@ -21,4 +22,4 @@ class Tarball(ImageSource):
 
     def fetch(self, options: Mapping[str, Any], archive: Path, context: FetchContext) -> Fetched:
         located.fetch(self.name, options, archive, context.work, context.emit)
-        return Fetched()
+        return Fetched(environment=metadata.variables(archive))

@@ -21,7 +21,7 @@ def main(_arguments: list[str]) -> int:
     os.umask(0o022)
     os.chdir(config["machine"])
     try:
-        _mount(config["tree"])
+        _mount(config["trees"])
         guestfiles.write_below("root", **config["files"])
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open("nspawn.log", "w+b") as log:
             notify.bind(f"{_RUNTIME}/notify")
@@ -37,13 +37,14 @@ def main(_arguments: list[str]) -> int:
     return 1
 
 
-def _mount(tree: str) -> None:
+def _mount(trees: list[str]) -> None:
     """The machine's root, and a place for what nspawn keeps of it, where only nspawn sees them: both go when it ends,
     however that comes. The names of the layers are relative, as the machine can read them."""
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    lower = os.open(tree, os.O_PATH | os.O_DIRECTORY)
-    layers = f"lowerdir=/proc/self/fd/{lower},upperdir=upper,workdir=work"
+    opened = [os.open(tree, os.O_PATH | os.O_DIRECTORY) for tree in trees]
+    lower = ":".join(f"/proc/self/fd/{descriptor}" for descriptor in opened)
+    layers = f"lowerdir={lower},upperdir=upper,workdir=work"
     syscalls.mount("overlay", "root", "overlay", syscalls.MS_NODEV, layers)
     os.makedirs("root/usr", exist_ok=True)  # nspawn takes nothing without it for a system
     os.makedirs(_RUNTIME, exist_ok=True)

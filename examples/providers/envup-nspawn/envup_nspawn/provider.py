@@ -47,12 +47,14 @@ class NspawnProvider(NamespaceProvider, Console):
         disk.make_layers(str(directory), str(tree))
         return {}
 
-    def launch(self, directory: Path, lock: int, tree: Path, facts: Mapping[str, Any], spec: MachineSpec) -> None:
+    def launch(
+        self, directory: Path, lock: int, trees: Sequence[Path], facts: Mapping[str, Any], spec: MachineSpec
+    ) -> None:
         groups = [str(group) for group in cgroups.make(self.group(directory), spec.resources, rootless=False)]
         ports = [(port.machine_port, port.host_port, port.address, port.protocol) for port in spec.ports]
         config = {
             "machine": str(directory),
-            "tree": str(tree),
+            "trees": [str(tree) for tree in trees],
             "files": on_host_network(spec, first=not (directory / records.FILE).exists()),
             "own_groups": runtimes.groups(self.group(directory)),
             "argv": _command_line(spec),

@@ -1,0 +1,1 @@
+echo "$ENVUP_KIT_SECRET" "$@"
