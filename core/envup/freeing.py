@@ -88,7 +88,8 @@ def _is_removed(provider: Layers, layer: Layer) -> bool:
     try:
         provider.remove_layer(layer.key)
     except EnvupError:
-        if layer.key in {top.key for top in _tops(provider.layers())}:
+        layers = provider.layers()
+        if layer.key not in {other.key for other in layers} - {top.key for top in _tops(layers)}:
             raise
         return False
     return True

@@ -125,6 +125,16 @@ def test_what_cannot_be_removed_for_another_reason_is_an_error(monkeypatch: pyte
         freeing.shrink(Kept(layer("a")), 1)
 
 
+def test_what_is_gone_by_half_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove(kept: Kept, _key: str) -> None:
+        kept.there.clear()
+        raise EnvupError("the directory is not empty")
+
+    monkeypatch.setattr(Kept, "remove_layer", remove)
+    with pytest.raises(EnvupError, match="not empty"):
+        freeing.shrink(Kept(layer("a")), 1)
+
+
 def test_a_layer_that_is_too_large_goes_alone() -> None:
     kept = Kept(layer("a", used=1.0), layer("b", used=2.0), layer("new", used=3.0, size=40))
     assert freeing.make_room(kept, "new", 30) is False

@@ -40,7 +40,7 @@ def test_a_layer_of_an_earlier_boot_that_never_reached_the_disk_is_no_machines(
     fill_from_earlier(place)
     with pytest.raises(EnvupError, match="the layer ab is damaged"):
         layers.stack(tmp_path, ["ab"])
-    (place / "synced").touch()
+    (place / "synced").write_text("1")
     assert layers.stack(tmp_path, ["ab"]) == [place / layers.TREE]
     assert [layer.key for layer in store.all()] == ["ab"]
     with pytest.raises(EnvupError, match="the layer cd is gone"):
@@ -78,8 +78,20 @@ def test_what_brings_a_layer_to_the_disk_marks_no_other_of_its_name(
     (tmp_path / "sync").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     store.keep("ab", (), {}, fill)
-    wait_for(former / "synced")
+    wait_for_mark(former)
     assert list(place.iterdir()) == []
+
+
+def test_what_brings_a_layer_to_the_disk_makes_no_file_where_it_is_being_removed(
+    store: LayerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "setsid").write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    (tmp_path / "sync").write_text("#!/bin/sh\nrm -r ./*\n")
+    for name in ("setsid", "sync"):
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    store.keep("ab", (), {}, fill)
+    assert list((tmp_path / "layers" / "ab").iterdir()) == []
 
 
 def test_a_layer_that_a_machine_is_put_on_is_brought_to_the_disk_if_it_was_not(
@@ -91,12 +103,12 @@ def test_a_layer_that_a_machine_is_put_on_is_brought_to_the_disk_if_it_was_not(
     store.keep("ab", (), {}, fill)
     wait_for(tmp_path / "begun")
     place = tmp_path / "layers" / "ab"
-    with (place / "layer.json").open() as file:
+    with (place / "synced").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # the first one has ended
-    assert not (place / "synced").exists()
+    assert not (place / "synced").read_bytes()
     (tmp_path / "good").touch()
     assert layers.stack(tmp_path, ["ab"]) == [place / layers.TREE]
-    wait_for(place / "synced")
+    wait_for_mark(place)
     fail(tmp_path / "setsid")
     layers.stack(tmp_path, ["ab"])
 
@@ -106,11 +118,15 @@ def fail(program: Path) -> None:
     program.chmod(0o755)
 
 
-def wait_for(path: Path) -> None:
+def wait_for(path: Path, size: int = 0) -> None:
     end = time.monotonic() + 10
-    while not path.exists():
+    while not path.exists() or path.stat().st_size < size:
         assert time.monotonic() < end, f"{path} did not appear"
         time.sleep(0.01)
+
+
+def wait_for_mark(layer: Path) -> None:
+    wait_for(layer / "synced", size=1)
 
 
 def test_a_snapshot_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ layers/<key>/
     tree/           what the machine's upper directory held; one of virtual machines has a disk there
     layer.json      what `Layer` tells of it, and `below`: the keys of the layers under it, the lowest first; its
                     time of change is that of the last use
-    synced          is there once all of it is on the disk; until then the layer holds for this boot alone
+    synced          has a byte once all of it is on the disk; until then the layer holds for this boot alone
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ in which all are named, must fit a page."""
 _LAYERS, _FILE = "layers", "layer.json"
 _FACTS = {"below", "note", "created", "size", "boot"}
 _SYNCED = "synced"
-_SYNC = f'for place; do (cd "$place" && flock -n {_FILE} sync -f . && : >{_SYNCED}); done'
-"""Marks the directories that it began in, and never others that have the names by then; one at a time does."""
+_MARK = f"exec 9<{_SYNCED} && flock -n 9 && sync -f . && truncate --no-create --size=1 {_SYNCED}"
+_SYNC = f'for place; do (cd "$place" && {_MARK}); done'
+"""Marks the directories that it began in, and never others that have the names by then; one at a time does. It makes no
+file, so a directory that is being removed meanwhile becomes empty."""
 
 
 def stack(data: Path, keys: Sequence[str], part: str = TREE) -> list[Path]:
@@ -47,7 +49,7 @@ def stack(data: Path, keys: Sequence[str], part: str = TREE) -> list[Path]:
             left = f"what the machine itself wrote is in its directory below {data / 'machines'}"
             hint = f"{left}: copy what you need from there before `env destroy`"
             raise EnvupError(f"the layer {place.name} is {state}", hint=hint)
-    _sync(*(place for place in places if not (place / _SYNCED).exists()))
+    _sync(*(place for place in places if not _is_synced(place)))
     return [place / part for place in places]
 
 
@@ -117,6 +119,7 @@ class LayerStore:
                     "size": _size(new),
                     "boot": records.boot(),
                 }
+                (new / _SYNCED).touch()
                 (new / _FILE).write_text(json.dumps(facts), encoding="utf-8")
                 self._place(new, place)
             finally:
@@ -198,7 +201,14 @@ def _facts(path: Path, part: str, boot: str) -> Mapping[str, Any] | None:
     facts = directories.read(f"{path}/{_FILE}")
     if facts is None or not facts.keys() >= _FACTS or not (path / part).exists():
         return None
-    return facts if facts["boot"] == boot or (path / _SYNCED).exists() else None
+    return facts if facts["boot"] == boot or _is_synced(path) else None
+
+
+def _is_synced(path: Path) -> bool:
+    try:
+        return (path / _SYNCED).stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _layer(path: Path, facts: Mapping[str, Any], *, in_use: bool) -> Layer:
