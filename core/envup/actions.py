@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from envup import children, content, facts, freeing
+from envup import children, content, facts
 from envup import spec as specs
 from envup.changes import PIN, Start, once
 from envup.claims import Claims
 from envup.entered import Entered
-from envup.errors import EnvupError, TransportError
+from envup.errors import EnvupError
 from envup.events import Emit, Event
 from envup.fetching import Fetching
 from envup.image import Image
 from envup.images import pinning
 from envup.images.store import Store
-from envup.layers import Kept, Layering
+from envup.keeping import Keeping
+from envup.layers import Layering
 from envup.machine import Machine
 from envup.model import Environment, MachineSpec, Step
 from envup.observe import Observed
@@ -31,7 +31,7 @@ from envup.plan import Action
 from envup.planner import Wish
 from envup.plugins import Host
 from envup.probe import wait_until_ready
-from envup.provider import Flush, Instance, Layers, MemoryLayers, OwnImages, Pause, Provider, Resize, Snapshots, Suspend
+from envup.provider import Flush, Instance, OwnImages, Pause, Provider, Resize, Snapshots, Suspend
 from envup.provisioner import StepContext, StepFailed
 from envup.state.identity import Identity
 from envup.state.records import MachineRecord, State, StepRecord
@@ -78,14 +78,13 @@ class Actions:
         self._homes = {name: seen.provider for name, seen in observed.machines.items()}
         self._strays = {(seen.provider, seen.instance.machine): seen.instance for seen in observed.strays}
         self._made = made
-        self._layering, self._claims, self._entered, self._wish = layering, claims, entered, wish
-        self._pristine: dict[str, Start] = {}
-        self._reached: set[str] = set()
+        self._layering, self._entered, self._wish = layering, entered, wish
         self._pauses: dict[str, AbstractContextManager[None]] = {}
         self._returns: dict[str, int] = {}
         self._fetching = Fetching()
         self._lock = threading.Lock()
         self._redact = environment.secret_values() if environment else frozenset()
+        self._keeping = Keeping(layering, claims, entered, wish, emit, memory=not self._redact) if layering else None
 
     def perform(self, action: Action) -> None:
         """Carry out one action. That the user agreed is looked at once more: programs of a machine that is up may have
@@ -124,9 +123,9 @@ class Actions:
                 f"machine '{spec.name}' appeared meanwhile", hint="look at `env status`; then `env up` again"
             )
         start = self._start_of(action, spec)
-        provisions = self._wish.provision and not action.origin
-        if self._layering is not None and provisions:  # the digest of an image may be known only now
-            self._claims.hold(self._layering.missing(spec, start.key))
+        keeping = None if action.origin else self._keeping
+        if keeping and self._wish.provision:
+            keeping.expect(spec, start)
         make = self._copied if action.origin else self._from_image
         try:
             instance = make(action, spec, start)
@@ -136,9 +135,8 @@ class Actions:
         self._remember(action, instance)
         for record in start.records:
             self._state.remember_step(self._identity.id, spec.name, instance.id, record)
-        if not action.origin:
-            self._pristine[spec.name] = start
-            self._entered.forget(spec.name)
+        if keeping:
+            keeping.begin(spec.name, start)
         self._state.settle(self._identity.id, spec.name)
 
     def _from_image(self, action: Action, spec: MachineSpec, start: Start) -> Instance:
@@ -324,7 +322,7 @@ class Actions:
                 error.log = str(self._log_path(action))
                 raise
             finally:
-                held = self._pristine.pop(spec.name, None)
+                held = self._keeping.take(spec.name) if self._keeping else None
         if children.cancelled():
             raise EnvupError(f"step '{step.name}' was interrupted")
         if position is not None:
@@ -332,75 +330,9 @@ class Actions:
             if isinstance(provider, Flush):
                 provider.flush(self._instances[spec.name])
             self._record(spec, step, position, digest, {**files, **self._known(spec.name, known)})
-            if held is not None and not self._is_touched(action):
-                self._keep(action, spec, digest, held, self._layer_note(known, spec.name))
-
-    def _is_touched(self, action: Action) -> bool:
-        """Whether anything but its own steps may have changed a machine."""
-        if action.machine in self._entered:
-            self._warn(action, "what its steps leave is not kept: somebody has been in the machine meanwhile")
-            return True
-        return action.machine in self._reached
-
-    def _layer_note(self, known: facts.Facts, machine: str) -> Mapping[str, Any]:
-        assert self._layering is not None, "steps come from an Envfile"
-        return self._layering.note(known, machine)
-
-    def _keep(self, action: Action, spec: MachineSpec, read: str, held: Start, known: Mapping[str, Any]) -> None:
-        """Keep the machine as it is after a step, if nothing but steps that are kept has run in it so far: before this
-        one it `held` a layer or its image alone. What it read, and what the steps before it did, must be as it was."""
-        assert self._layering is not None, "steps come from an Envfile"
-        keeper, instance = self._layering.keeper(spec), self._instances[spec.name]
-        if not freeing.limit(os.environ):
-            return
-        chain = list(self._layering.chain(spec, instance.labels["envup.image"]))
-        kept = next((kept for kept in chain if kept.step.index == action.step), None)
-        if keeper is None or kept is None or kept.record.content != read or kept.below != held.key:
-            return
-        noted = (*held.facts, known)
-        note = {"facts": noted, "step": kept.step.name, "image": instance.labels["envup.image"]}
-        renews = not self._wish.cache or self._wish.refresh
-        if renews and not self._gave_way(keeper, chain[chain.index(kept) :], action):
-            return
-        try:
-            if isinstance(keeper, MemoryLayers) and kept is chain[-1] and not self._redact:
-                keeper.keep_layer_with_memory(instance, kept.key, note)
-            else:
-                keeper.keep_layer(instance, kept.key, note)
-        except TransportError:
-            raise  # the machine is not as it was
-        except EnvupError as error:
-            self._warn(action, f"what step '{kept.step.name}' left is not kept: {error.in_a_line()}")
-            return
-        if self._has_room(action, keeper, kept):
-            self._pristine[spec.name] = Start(kept.key, facts=noted)
-            self._claims.release(kept.key)
-
-    def _has_room(self, action: Action, keeper: Layers, kept: Kept) -> bool:
-        """Free what takes more than layers may; whether the new one stays. One that does not ends them, as those of
-        later steps stand on it or hold what it held."""
-        try:
-            if freeing.make_room(keeper, kept.key, freeing.limit(os.environ)):
-                return True
-        except EnvupError as error:
-            self._warn(action, f"layers that were not used for long cannot be freed: {error.in_a_line()}")
-            return True
-        most = f"there is no room for it within what layers may take ({freeing.VARIABLE})"
-        self._warn(action, f"what step '{kept.step.name}' left is not kept, nor what later steps leave: {most}")
-        return False
-
-    def _warn(self, action: Action, text: str) -> None:
-        self._emit(Event("warning", action=action.id, machine=action.machine, text=text))
-
-    def _gave_way(self, keeper: Layers, chain: Sequence[Kept], action: Action) -> bool:
-        """Whether no layer is left of a step that was run in spite of it, nor of those behind it, nor on them."""
-        try:
-            freeing.clear(keeper, [kept.key for kept in chain])
-        except EnvupError as error:
-            stay = f"the layers of step '{chain[0].step.name}' and of those behind it stay as they were"
-            self._warn(action, f"{stay}: {error}")
-            return False
-        return True
+            if held is not None:
+                assert self._keeping is not None, "it held something for its layers"
+                self._keeping.keep(action, spec, self._instances[spec.name], held, digest, known)
 
     def _facts(self, machine: str) -> Mapping[str, Any]:
         assert self._environment is not None, "steps come from an Envfile"
@@ -447,8 +379,8 @@ class Actions:
             raise EnvupError(
                 f"machine '{name}' does not run", hint=f"have '{action.machine}' wait for it: depends_on: [{name}]"
             )
-        if name != action.machine:
-            self._reached.add(name)
+        if name != action.machine and self._keeping:
+            self._keeping.reach(name)
         return Machine(
             self._providers(provider),
             instance,

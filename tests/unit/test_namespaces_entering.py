@@ -155,7 +155,7 @@ def test_files_are_sent_and_fetched_with_the_owners_of_the_machine(inner: Machin
 def _frozen_group() -> Iterator[Path]:
     """A control group that freezes what is put in it."""
     old = Path("/sys/fs/cgroup/freezer")
-    group = (old if old.is_dir() else Path("/sys/fs/cgroup")) / f"envup-test-{os.getpid()}"
+    group = (old if old.is_dir() else Path("/sys/fs/cgroup")) / f"envup-test-{os.urandom(4).hex()}"
     group.mkdir()
     state, frozen, thawed = (
         (group / "freezer.state", "FROZEN", "THAWED") if old.is_dir() else (group / "cgroup.freeze", "1", "0")
@@ -210,7 +210,7 @@ def _inner_group() -> Iterator[Path]:
         pytest.skip("control groups of version 2 have no controller here")
     control = root / "cgroup.subtree_control"
     before = control.read_text().split()
-    group = root / f"envup-test-{os.getpid()}"
+    group = root / f"envup-test-{os.urandom(4).hex()}"
     try:
         control.write_text(f"+{controllers[0]}")
         group.mkdir()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import sys
 
-from envup.namespaces import disk, overlays, syscalls
+from envup.namespaces import archives, disk, overlays, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,16 +26,8 @@ if TYPE_CHECKING:
     from envup.events import Emit
 
 _PACK = (
-    "--create",
-    "--format=posix",
-    "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
-    "--sort=name",
-    "--numeric-owner",
-    "--xattrs",
-    "--xattrs-include=user.*",
-    "--xattrs-include=security.capability",
+    *archives.REPRODUCIBLE,
     "--xattrs-exclude=user.overlay.*",
-    "--one-file-system",
     "--warning=no-file-ignored",
     "--file=-",
     ".",

@@ -14,20 +14,9 @@ from envup.errors import EnvupError
 from envup.image import FetchContext, Fetched, ImageSource
 from envup.images import tools
 from envup.model import Pin
+from envup.namespaces import archives
 
-_PACK = (
-    "--create",
-    "--format=posix",
-    "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
-    "--sort=name",
-    "--numeric-owner",
-    "--xattrs",
-    "--xattrs-include=user.*",
-    "--xattrs-include=security.capability",
-    "--one-file-system",
-    "--anchored",
-    "--exclude=./dev/*",
-)
+_PACK = (*archives.REPRODUCIBLE, "--anchored", "--exclude=./dev/*")
 
 
 class Directory(ImageSource):
