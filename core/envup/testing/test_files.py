@@ -239,9 +239,11 @@ def test_a_full_disk_is_an_error(subject: Subject, machine: Instance) -> None:
     rooms = subject.shell(machine, "df --output=avail,target /dev /dev/shm | tail -n +2").splitlines()
     room, directory = min((int(line.split()[0]), line.split()[1]) for line in rooms)
     assert room < 1 << 20, "no file system of the machine is smaller than 1 GiB"
+    left = min(room, 1 << 12)
+    subject.shell(machine, f"head -c {room - left}K /dev/zero >{directory}/filler")
     with pytest.raises(EnvupError) as caught:
-        send(subject, machine, directory, (member("big"), bytes((room + 64) << 10)))
-    subject.shell(machine, f"rm -f {directory}/big")
+        send(subject, machine, directory, (member("big"), bytes((left + 64) << 10)))
+    subject.shell(machine, f"rm -f {directory}/big {directory}/filler")
     assert "space" in caught.value.details
 
 
