@@ -10,6 +10,7 @@ fail() {
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+echo "envup: boot: begun" >/dev/console
 while read -r module; do
     insmod "/lib/$module.ko" || echo "envup: boot: the kernel refuses module $module" >/dev/console
 done </lib/order

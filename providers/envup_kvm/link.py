@@ -35,6 +35,9 @@ if TYPE_CHECKING:
         def failure(self) -> str | None:
             """It, if it has been seen."""
 
+        def is_hung(self) -> bool:
+            """Whether the machine should have said something by now."""
+
 
 PORT, WAY, CONFIG, LOG, LOCK, UP = "port", "way", "ssh_config", "log", "lock", "up"
 _BANNER = 30
@@ -66,6 +69,13 @@ class NoWay(Exception):
     def __init__(self, stage: str, text: str) -> None:
         super().__init__(text)
         self.stage = stage
+
+
+class Hung(NoWay):
+    """The machine's kernel has not come to its first program."""
+
+    def __init__(self) -> None:
+        super().__init__("the kernel", "it has not come to its first program")
 
 
 def config(proxy: str, *, passes: bool) -> str:
@@ -101,7 +111,7 @@ Host machine
 
 def open_way(place: str, seconds: float | None, watch: Watch | None = None) -> socket.socket:
     """A connection to the agent of a running machine, which may be booting. The shared connection is made where there
-    is none; that is given up when `watch` sees a failure. Errors: `NoWay`."""
+    is none; that is given up when `watch` sees a failure, or that the machine hangs. Errors: `NoWay`."""
     try:
         return _connect(place)
     except (ConnectionRefusedError, FileNotFoundError):
@@ -159,6 +169,8 @@ def _start(place: str, seconds: float | None, watch: Watch | None) -> None:
             silences -= 1
         elif was_up or code is None or _TIMED_OUT not in said:
             _complain(code, said)
+        elif watch is not None and watch.is_hung():
+            raise Hung
         if not (silences and refusals):
             _complain(code, said)
 

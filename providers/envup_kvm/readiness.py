@@ -19,6 +19,10 @@ _FATAL = (b"Kernel panic - not syncing", b"envup: boot: fatal:")
 """What a console says of a machine that will not come up; the first program of a machine that fails ends its kernel."""
 
 
+_BEGUN = "envup: boot: begun"
+"""What the first program says of a machine that its image does not boot."""
+
+
 def _is_fatal(line: bytes) -> bool:
     return any(mark in line for mark in _FATAL)
 
@@ -28,10 +32,12 @@ def _text(line: bytes) -> str:
 
 
 class Console:
-    """What a machine says from `start` on, in bytes; a `link.Watch`."""
+    """What a machine says from `start` on, in bytes; a `link.Watch`. Its first program is to have begun within
+    `patience`, in seconds; None for one that does not say so."""
 
-    def __init__(self, log: Path, start: int) -> None:
+    def __init__(self, log: Path, start: int, patience: float | None = None) -> None:
         self._log, self._start = log, start
+        self._limit = None if patience is None else time.monotonic() + patience
         self._reader: subprocess.Popen[bytes] | None = None
         self._unended = b""
 
@@ -60,6 +66,10 @@ class Console:
         *lines, self._unended = (self._unended + said).split(b"\n")
         return "its console tells of a failure" if any(map(_is_fatal, lines)) else None
 
+    def is_hung(self) -> bool:
+        """See `link.Watch`."""
+        return self._limit is not None and time.monotonic() > self._limit and not self.mentions(_BEGUN)
+
     def last_lines(self, count: int) -> list[str]:
         """The newest, of a failure those that lead to it: a kernel that panics goes on to say what helps nobody."""
         with self._log.open("rb") as file:
@@ -83,7 +93,7 @@ class Console:
 
 def await_machine(place: Path, seconds: float, console: Console | None) -> None:
     """Return when programs run in a machine that was started: its kernel, OpenSSH's server and the agent are up, and so
-    is an init that says so. Errors: `link.NoWay`."""
+    is an init that says so. Errors: `link.NoWay`, of which `link.Hung` is known before the time is up."""
     limit = time.monotonic() + seconds
     with link.open_way(str(place), seconds, console) as way:
         try:

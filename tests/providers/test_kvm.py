@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from typing import Any
 
 import pytest
 
 from envup.errors import EnvupError
 from envup.namespaces import programs
 from envup.testing.subject import ENVIRONMENT, Subject
+from envup_kvm import link, starting
 
 PROVIDER = "kvm"
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -78,3 +80,21 @@ def test_a_machine_that_is_not_up_in_time_says_at_which_stage_and_does_not_run(s
         assert subject.state("late") == "stopped"
     finally:
         subject.provider.destroy(instance)
+
+
+def test_a_machine_whose_kernel_hangs_is_started_once_more_and_that_is_told(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = starting._start
+
+    def impatient(*arguments: Any, patience: float | None = None) -> None:
+        monkeypatch.setattr(link, "_BOOT", 60 if patience is None else 1)
+        start(*arguments, patience=patience)
+
+    monkeypatch.setattr(starting, "_start", impatient)
+    monkeypatch.setattr(starting, "_KERNEL", 0.0)
+    before = len(subject.events)
+    with subject.running(subject.spec("hung")) as instance:
+        warnings = [event.text for event in subject.events[before:] if event.kind == "warning"]
+        assert [text for text in warnings if "its kernel hangs" in text]
+        assert subject.shell(instance, "echo up") == "up"

@@ -28,6 +28,18 @@ def test_a_failure_is_seen_when_it_is_written_and_told_with_what_led_to_it(tmp_p
     assert console.last_lines(1) == ["Kernel panic - not syncing: x"]
 
 
+def test_a_kernel_hangs_that_has_not_come_to_its_first_program_in_time(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    log.write_bytes(b"envup: boot: begun\r\n")
+    assert not readiness.Console(log, log.stat().st_size, 60).is_hung()
+    assert not readiness.Console(log, log.stat().st_size).is_hung()
+    console = readiness.Console(log, log.stat().st_size, 0)
+    assert console.is_hung()
+    with log.open("ab") as file:
+        file.write(b"envup: boot: begun\r\n")
+    assert not console.is_hung()
+
+
 @pytest.mark.parametrize("seconds", [0.2, 60])
 def test_waiting_ends_with_the_time_or_with_the_failure(tmp_path: Path, seconds: float) -> None:
     log = tmp_path / "console.log"
