@@ -23,7 +23,7 @@ from real_machines import Project, remains
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(3600)]
 
-KILLS = {"chroot": 24, "lxc": 18, "docker": 8}
+KILLS = {"chroot": 8, "lxc": 8, "docker": 4}
 """How often a test kills, unless `ENVUP_KILLS` says it."""
 ENVFILE = """\
 provider: @PROVIDER@
