@@ -19,8 +19,8 @@ from envup.provider import Instance, Layers, MemoryLayers
 
 
 class Keeping:
-    """The layers that one plan makes. Several threads may use it, each for machines of its own. `memory`: the last
-    layer of a machine may hold its memory too."""
+    """The layers that one plan makes. Several threads may use it, each for a machine of its own, and `reach` others.
+    `memory`: the last layer of a machine may hold its memory too."""
 
     def __init__(
         self, layering: Layering, claims: Claims, entered: Entered, wish: Wish, emit: Emit, *, memory: bool
@@ -51,9 +51,9 @@ class Keeping:
     def keep(
         self, action: Action, spec: MachineSpec, instance: Instance, held: Start, read: str, known: facts.Facts
     ) -> None:
-        """Keep a machine as it is after a step, which `read` what has that digest and knew what is `known`; before it
-        the machine `held` a layer or its image alone. What the steps before it read must be as it was. What cannot be
-        kept is told, and ends the layers of the machine. Errors: `TransportError`, the machine is not as it was."""
+        """Keep a machine as it is after a step, before which it `held` a layer or its image alone. `read` is the digest
+        of what the step read, `known` the facts that it looked at. What is not kept ends the layers of the machine; a
+        failure is told. Errors: `TransportError`, the machine is not as it was; `UsageError`, see `freeing.limit`."""
         most = freeing.limit(os.environ)
         if not most or self._is_touched(action):
             return

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
             """It, if it has been seen."""
 
         def is_hung(self) -> bool:
-            """Whether the machine should have said something by now."""
+            """Whether the machine has not said by now what it should have."""
 
 
 PORT, WAY, CONFIG, LOG, LOCK, UP = "port", "way", "ssh_config", "log", "lock", "up"

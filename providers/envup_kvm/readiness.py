@@ -19,7 +19,7 @@ _FATAL = (b"Kernel panic - not syncing", b"envup: boot: fatal:")
 """What a console says of a machine that will not come up; the first program of a machine that fails ends its kernel."""
 
 
-_BEGUN = "envup: boot: begun"
+_BEGUN = b"envup: boot: begun"
 """What the first program says of a machine that its image does not boot."""
 
 
@@ -40,6 +40,7 @@ class Console:
         self._limit = None if patience is None else time.monotonic() + patience
         self._reader: subprocess.Popen[bytes] | None = None
         self._unended = b""
+        self._has_begun = False
 
     @contextlib.contextmanager
     def followed(self) -> Iterator[Console]:
@@ -64,11 +65,12 @@ class Console:
                 raise InterruptedByUser("its boot was interrupted")
             return "what its console says cannot be followed"
         *lines, self._unended = (self._unended + said).split(b"\n")
+        self._has_begun = self._has_begun or any(_BEGUN in line for line in lines)
         return "its console tells of a failure" if any(map(_is_fatal, lines)) else None
 
     def is_hung(self) -> bool:
         """See `link.Watch`."""
-        return self._limit is not None and time.monotonic() > self._limit and not self.mentions(_BEGUN)
+        return self._limit is not None and time.monotonic() > self._limit and not self._has_begun
 
     def last_lines(self, count: int) -> list[str]:
         """The newest, of a failure those that lead to it: a kernel that panics goes on to say what helps nobody."""

@@ -48,11 +48,12 @@ _PATIENCE = 60.0
 """Seconds in which a machine that has gone on answers."""
 _KERNEL = 100.0
 """Seconds in which a kernel comes to its first program on a busy host without acceleration. One that does not hangs,
-which was seen once in some 1,500 boots where QEMU 7.2 emulated two processors."""
+which was seen once in some 1,500 boots where QEMU 7.2 emulated two processors. It is looked at whenever `link` has
+waited for a minute."""
 _LINES = 20
 """Lines of the console that an error shows."""
-_warned: dict[Path, str] = {}
-"""The machine that the missing acceleration was told for, by the provider's directory."""
+_warned: dict[Path, object] = {}
+"""Who told of the missing acceleration, by the provider's directory."""
 
 
 def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: MachineSpec, kit: Kit, emit: Emit) -> None:
@@ -72,7 +73,7 @@ def start(libvirtd: Any, machine: Machine, known: Mapping[str, Any], spec: Machi
     try:
         _start(libvirtd, machine, known, spec, kit, emit, None, patience=_KERNEL)
     except link.Hung:
-        text = f"its kernel hangs: it said nothing in {_KERNEL:.0f} s; it is started once more"
+        text = "its kernel hangs: it has not come to its first program in two minutes; it is started once more"
         emit(Event("warning", machine=spec.name, text=text))
         _start(libvirtd, machine, known, spec, kit, emit, None)
 
@@ -161,7 +162,7 @@ def _told_from(away: remote.Remote | None) -> Iterator[None]:
 def _accelerated(machine: Machine, spec: MachineSpec, kit: Kit, emit: Emit) -> bool:
     """Whether it is to be. Where it cannot, that is told once for all machines of a command."""
     choice = acceleration.chosen(spec, machine.data, kit)
-    if choice.reason and _warned.setdefault(machine.data, spec.name) == spec.name:
+    if choice.reason and _warned.setdefault(machine.data, own := object()) is own:
         text = f"no hardware acceleration: {choice.reason}; machines are {acceleration.COST}"
         emit(Event("warning", machine=spec.name, text=text))
     return choice.works

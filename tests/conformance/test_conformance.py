@@ -17,7 +17,7 @@ from envup.testing import images
 
 TESTS = Path(__file__).parents[1]
 LIMITS = {"chroot": 900, "docker": 900, "kvm": 2700, "lxc": 900}
-"""Seconds that the two runs of a provider may take on a busy machine; virtual machines boot without acceleration."""
+"""Seconds that each of two runs side by side may take; virtual machines boot without acceleration."""
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +61,9 @@ class Run:
 @pytest.mark.timeout(2 * max(LIMITS.values()) + 300)
 @pytest.mark.parametrize("provider", LIMITS)
 def test_a_provider_passes_the_kit_as_root_and_as_an_ordinary_account(provider: str, tmp_path: Path) -> None:
-    with Run(provider, "root", tmp_path / "root") as first, Run(provider, "rootless", tmp_path / "rootless") as second:
-        first.check(LIMITS[provider])
-        second.check(LIMITS[provider])
+    with Run(provider, "root", tmp_path / "root") as first:
+        if provider == "docker":  # layers are the engine's, so each run would see those of the other
+            first.check(LIMITS[provider])
+        with Run(provider, "rootless", tmp_path / "rootless") as second:
+            first.check(LIMITS[provider])
+            second.check(LIMITS[provider])

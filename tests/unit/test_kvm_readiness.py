@@ -31,13 +31,16 @@ def test_a_failure_is_seen_when_it_is_written_and_told_with_what_led_to_it(tmp_p
 def test_a_kernel_hangs_that_has_not_come_to_its_first_program_in_time(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     log.write_bytes(b"envup: boot: begun\r\n")
-    assert not readiness.Console(log, log.stat().st_size, 60).is_hung()
-    assert not readiness.Console(log, log.stat().st_size).is_hung()
-    console = readiness.Console(log, log.stat().st_size, 0)
-    assert console.is_hung()
-    with log.open("ab") as file:
-        file.write(b"envup: boot: begun\r\n")
-    assert not console.is_hung()
+    start = log.stat().st_size
+    assert not readiness.Console(log, start, 60).is_hung()
+    assert not readiness.Console(log, start).is_hung()
+    console = readiness.Console(log, start, 0)
+    with console.followed(), log.open("ab", buffering=0) as file:
+        for text, hangs in ((b"a warning\r\n", True), (b"envup: boot: begun\r\n", False), (b"more\r\n", False)):
+            file.write(text)
+            assert select.select([console], [], [], 20)[0]
+            assert console.failure() is None
+            assert console.is_hung() is hangs
 
 
 @pytest.mark.parametrize("seconds", [0.2, 60])

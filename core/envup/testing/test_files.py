@@ -241,9 +241,11 @@ def test_a_full_disk_is_an_error(subject: Subject, machine: Instance) -> None:
     assert room < 1 << 20, "no file system of the machine is smaller than 1 GiB"
     left = min(room, 1 << 12)
     subject.shell(machine, f"head -c {room - left}K /dev/zero >{directory}/filler")
-    with pytest.raises(EnvupError) as caught:
-        send(subject, machine, directory, (member("big"), bytes((left + 64) << 10)))
-    subject.shell(machine, f"rm -f {directory}/big {directory}/filler")
+    try:
+        with pytest.raises(EnvupError) as caught:
+            send(subject, machine, directory, (member("big"), bytes((left + 64) << 10)))
+    finally:
+        subject.shell(machine, f"rm -f {directory}/big {directory}/filler")
     assert "space" in caught.value.details
 
 
