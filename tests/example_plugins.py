@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -16,3 +18,9 @@ def check_short_and_on_contracts_alone(files: Sequence[Path], contracts: Collect
             names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
             parts = [name.split(".") for name in names if name.split(".")[0] == "envup"]
             assert all(len(part) > 1 and part[1] in contracts for part in parts), (file, names)
+
+
+def install(example: Path, place: Path) -> None:
+    """Install the distribution into a directory, from nothing but its sources."""
+    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index")
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", place, example], check=True)

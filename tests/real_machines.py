@@ -136,6 +136,18 @@ def open_directory() -> Iterator[Path]:
         yield path
 
 
+@contextlib.contextmanager
+def open_project(envfile: str, archive: Path, name: str = "project") -> Iterator[Project]:
+    """A project whose Envfile has `@ARCHIVE@` replaced, in a directory of that name and with a home of its own. Its
+    machines are destroyed at the end, and nothing may be left of them."""
+    with open_directory() as directory:
+        project = Project(directory / name, directory / "home")
+        project.write(envfile.replace("@ARCHIVE@", str(archive)))
+        yield project
+        project.must("destroy", "--yes")
+        assert remains(project) == {}
+
+
 def make_small_archive(file: Path) -> Path:
     """Write a root file system archive of a few megabytes that holds busybox (of the package busybox-static); no two
     are the same, so none is disturbed by what others do with theirs."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from example_plugins import check_short_and_on_contracts_alone
+from example_plugins import check_short_and_on_contracts_alone, install
 from real_machines import Project, make_small_archive, remains
 
 from envup.testing import images
@@ -43,8 +43,7 @@ machines:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the distribution, built from a copy of its sources alone."""
     place = tmp_path_factory.mktemp("stranger")
-    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index")
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", place, EXAMPLE], check=True)
+    install(EXAMPLE, place)
     return place
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from real_machines import Project, make_small_archive, open_directory, remains
+from real_machines import Project, make_small_archive, open_directory, open_project
 
 from envup.testing import images
 
@@ -42,12 +42,8 @@ machines:
 
 @pytest.fixture
 def project() -> Iterator[Project]:
-    with open_directory() as directory:
-        made = Project(directory / "project", directory / "home")
-        made.write(ENVFILE.replace("@ARCHIVE@", str(images.built())))
+    with open_project(ENVFILE, images.built()) as made:
         yield made
-        made.must("destroy", "--yes")
-        assert remains(made) == {}
 
 
 def says(project: Project, machine: str, *command: str) -> list[str]:

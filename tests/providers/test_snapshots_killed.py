@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_machines import ENVUP, Project, open_directory, remains
+from real_machines import ENVUP, Project, open_project
 
 from envup.testing import images
 
@@ -29,12 +29,8 @@ provision: [shell: echo one > /srv/state]
 @pytest.fixture
 def project(request: pytest.FixtureRequest) -> Iterator[Project]:
     """A project that is made up on each provider in turn, and of which nothing is left."""
-    with open_directory() as directory:
-        made = Project(directory / "project", directory / "home")
-        made.write(ENVFILE.replace("@ARCHIVE@", str(images.built())))
+    with open_project(ENVFILE, images.built()) as made:
         yield made
-        made.must("destroy", "--yes")
-        assert remains(made) == {}
 
 
 def state(project: Project) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import managed_image
 import pytest
-from example_plugins import check_short_and_on_contracts_alone
+from example_plugins import check_short_and_on_contracts_alone, install
 from real_machines import Project, open_directory, remains
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -55,8 +53,7 @@ TEMPLATE = "{{ release }} on {{ envup.provider }}, {{ hostvars.db.envup.state }}
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the distribution, built from a copy of its sources alone."""
     place = tmp_path_factory.mktemp("stranger")
-    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index")
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", place, EXAMPLE], check=True)
+    install(EXAMPLE, place)
     return place
 
 

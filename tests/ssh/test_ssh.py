@@ -18,7 +18,7 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from real_machines import ENVUP, Project, make_small_archive, open_directory, remains
+from real_machines import ENVUP, Project, make_small_archive, open_project
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -38,14 +38,10 @@ machines:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A machine on each provider, and their configuration in the file `config`."""
     archive = make_small_archive(tmp_path_factory.mktemp("archive") / "rootfs.tar")
-    with open_directory() as directory:
-        project = Project(directory / "my project%", directory / "home")
-        project.write(ENVFILE.replace("@ARCHIVE@", str(archive)))
+    with open_project(ENVFILE, archive, "my project%") as project:
         project.must("up")
         (project.directory / "config").write_text(project.must("ssh-config"))
         yield project
-        project.must("destroy", "--yes")
-        assert remains(project) == {}
 
 
 @pytest.fixture(params=PROVIDERS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import managed_image
 import pytest
-from real_machines import Project, open_directory, remains
+from real_machines import Project, open_project
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -34,15 +34,10 @@ machines:
 @pytest.fixture(scope="module")
 def project() -> Iterator[Project]:
     """A machine on each provider, and their configuration in the file `config`."""
-    archive = managed_image.archive()
-    with open_directory() as directory:
-        project = Project(directory / "project", directory / "home")
-        project.write(ENVFILE.replace("@ARCHIVE@", str(archive)))
+    with open_project(ENVFILE, managed_image.archive()) as project:
         project.must("up", "--trust")
         (project.directory / "config").write_text(project.must("ssh-config"))
         yield project
-        project.must("destroy", "--yes")
-        assert remains(project) == {}
 
 
 @pytest.fixture(params=PROVIDERS)
